@@ -1,0 +1,1 @@
+"""Audit submissions to model-training contests."""
