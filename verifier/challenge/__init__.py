@@ -1,0 +1,1 @@
+"""The contest as data: constants, leaderboard history, canonical figures of the validation set. Versioned by date."""

@@ -1,0 +1,1 @@
+"""Running rules: registry, context, isolation, verdict."""

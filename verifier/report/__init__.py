@@ -1,0 +1,1 @@
+"""Renderers: one per format over one report object."""

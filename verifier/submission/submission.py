@@ -1,0 +1,61 @@
+"""A record folder as it was read: everything later stages know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from verifier.evidence import Problem
+from verifier.submission.binaries import BinaryFile
+from verifier.submission.logs.model import LogFile, Run
+from verifier.submission.metadata import Metadata
+from verifier.submission.readme import Readme
+from verifier.submission.script import Program
+
+
+class Track(StrEnum):
+    TEN_MINUTES = "10min_16mb"
+    NON_RECORD = "non_record_16mb"
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the folder. `sha256` is `None` when it was too large to hash. `junk`: listed, not audited (wandb, backups)."""
+
+    path: str
+    kind: str
+    size: int
+    sha256: str | None
+    junk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """`path` is what reports print; `track` follows from it (None: unknown, treated as non-record with a note)."""
+
+    path: str
+    track: Track | None
+    files: tuple[FileEntry, ...]
+    metadata: tuple[Metadata, ...]
+    """The folder's own submission JSON first."""
+    readmes: tuple[Readme, ...]
+    logs: tuple[LogFile, ...]
+    program: Program
+    binaries: tuple[BinaryFile, ...]
+    first_commit: date | None
+    """Day of the first commit that has the folder, where git knows it."""
+    problems: tuple[Problem, ...]
+    """Everything that was not read, from the folder and all readers, sorted."""
+
+    @property
+    def name(self) -> str:
+        return self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs of all logs, duplicates of a log counted once, in path order."""
+        return tuple(run for log in self.logs if log.duplicate_of is None for run in log.runs)
+
+    def file(self, path: str) -> FileEntry | None:
+        return next((entry for entry in self.files if entry.path == path), None)
