@@ -1,0 +1,5 @@
+"""Byte accounting: the denominator of bits per byte."""
+
+from audits.bytes import rules
+
+RULES = rules.RULES

@@ -1,0 +1,187 @@
+"""Audit every record folder that any pull request of a bare repository changes, and print what came out.
+
+    python -m tests.benchmarks.corpus --repository /path/to/contest.git [--json rows.jsonl] [--jobs 2] [--limit N] [--only PR ...]
+
+Prints crashes, verdicts, outcome counts per rule, extraction coverage over run-like logs, agreement of claims with logs,
+seconds and peak memory. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from verifier.submission.load import load_submission
+
+from verifier.challenge.load import load_challenge
+from verifier.engine.audit import Plan, audit_source
+from verifier.engine.context import PullRequest
+from verifier.engine.registry import load_rules
+from verifier.git.pull_request import first_commit_day, pull_request
+from verifier.git.repository import GitError, Repository
+from verifier.submission.git_source import GitTreeSource
+from verifier.submission.logs.model import Run, SizeKind
+
+MASS = 6
+"""Pull requests that touch more record folders than this re-ship other people's: their folders appear elsewhere."""
+
+
+@dataclass(frozen=True)
+class Job:
+    pull: int
+    change: PullRequest
+    folder: str
+
+
+@dataclass
+class Row:
+    pull: int
+    folder: str
+    seconds: float
+    verdict: str = ""
+    claim: str = ""
+    outcomes: dict[str, str] = field(default_factory=dict)
+    fails: list[tuple[str, str, str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    coverage: Counter[str] = field(default_factory=Counter)
+    memory_mb: float = 0.0
+    crash: str = ""
+
+
+def heads(repository: Path) -> Iterator[tuple[int, str]]:
+    """(number, ref) of every pull request."""
+    listing = Repository(repository).run("for-each-ref", "--format=%(refname)", "refs/pull/").decode()
+    refs = [ref for ref in listing.split() if ref.endswith("/head")]
+    yield from sorted((int(ref.split("/")[2]), ref) for ref in refs)
+
+
+def jobs(repository: Path, base: str, only: set[int]) -> Iterator[Job]:
+    """Unique (folder, tree) pairs over all heads, lowest number first."""
+    seen: set[tuple[str, str]] = set()
+    git = Repository(repository)
+    for number, ref in heads(repository):
+        if only and number not in only:
+            continue
+        try:
+            change = pull_request(repository, base, ref)
+        except GitError as failure:
+            print(f"PR {number}: {failure}", file=sys.stderr)
+            continue
+        if len(change.records) > MASS:
+            continue
+        for folder in change.records:
+            tree = git.run("rev-parse", f"{change.head}:{folder}").decode().strip()
+            if (folder, tree) not in seen:
+                seen.add((folder, tree))
+                yield Job(number, change, folder)
+
+
+def coverage(runs: tuple[Run, ...]) -> Counter[str]:
+    """What was extracted from run-like logs (at least one metric or step line)."""
+    counts: Counter[str] = Counter()
+    for run in runs:
+        if not (run.metrics or run.steps):
+            continue
+        counts["run-like"] += 1
+        counts["final metric"] += any(metric.loss and metric.bpb for metric in run.metrics if metric.step is None)
+        counts["steps"] += run.steps_reached is not None
+        counts["total size"] += any(size.kind is SizeKind.TOTAL for size in run.sizes)
+        counts["model size"] += any(size.kind is SizeKind.MODEL for size in run.sizes)
+        counts["code bytes"] += any(size.kind is SizeKind.CODE for size in run.sizes)
+        counts["seed"] += run.seed is not None
+        counts["val tokens"] += run.val_tokens is not None
+        counts["world size"] += run.world_size is not None
+    return counts
+
+
+_plan: Plan | None = None
+_repository = Path()
+
+
+def _start(repository: Path) -> None:
+    global _plan, _repository
+    _plan = Plan(load_rules(), load_challenge())
+    _repository = repository
+
+
+def audit(job: Job) -> Row:
+    """One folder, with everything that is counted later."""
+    assert _plan is not None
+    start = time.perf_counter()
+    row = Row(job.pull, job.folder, 0.0)
+    try:
+        source = GitTreeSource(_repository, job.change.head, job.folder)
+        day = first_commit_day(_repository, job.change.head, job.folder)
+        report = audit_source(source, _plan, pull_request=job.change, first_commit=day)
+        row.seconds = time.perf_counter() - start
+        row.verdict, row.claim = report.verdict.value, report.record_claim.value
+        row.outcomes = {result.code: result.outcome.value for result in report.rules}
+        row.fails = [
+            (finding.rule, finding.outcome.value, finding.message, str(finding.locations[0])) for finding in report.findings
+        ]
+        row.problems = sorted(f"{problem.kind} {problem.location}: {problem.message}" for problem in report.problems)
+        row.coverage = coverage(load_submission(source, _plan.limits, day).runs)
+    except Exception:
+        row.crash = traceback.format_exc()
+    row.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return row
+
+
+def summarise(rows: list[Row], wall: float) -> None:
+    crashes = [row for row in rows if row.crash]
+    print(f"{len(rows)} unique folders in {wall:.0f} s wall; {len(crashes)} crashes")
+    for row in crashes[:20]:
+        print(f"  PR {row.pull} {row.folder}: {row.crash.strip().splitlines()[-1]}")
+    times = sorted(row.seconds for row in rows)
+    if times:
+        print(
+            f"seconds a folder: median {times[len(times) // 2]:.2f}, 99 % {times[int(len(times) * 0.99)]:.2f}, max {times[-1]:.2f}"
+        )
+        print(f"peak memory of a worker: {max(row.memory_mb for row in rows):.0f} MB")
+    print("verdicts:", dict(Counter(row.verdict for row in rows)), "claims:", dict(Counter(row.claim for row in rows)))
+    total: Counter[str] = Counter()
+    for row in rows:
+        total += row.coverage
+    for name, count in total.items():
+        print(f"  {name:<14} {count:>6}  {100 * count / max(1, total['run-like']):5.1f} %")
+    outcomes = ("pass", "fail", "review", "info", "not-applicable", "not-available", "error")
+    print("rule    " + " ".join(f"{name:>14}" for name in outcomes))
+    for code in sorted({code for row in rows for code in row.outcomes}):
+        counts = Counter(row.outcomes.get(code) for row in rows)
+        print(f"{code:<8}" + " ".join(f"{counts[name]:>14}" for name in outcomes))
+    kinds = Counter(problem.split()[0] for row in rows for problem in row.problems)
+    print("problems:", dict(kinds.most_common()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repository", type=Path, required=True)
+    parser.add_argument("--base", default="main")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--only", type=int, nargs="*", default=[])
+    parser.add_argument("--json", type=Path, help="one line a folder")
+    args = parser.parse_args()
+    start = time.perf_counter()
+    todo = list(jobs(args.repository, args.base, set(args.only)))[: args.limit]
+    print(f"{len(todo)} unique folders found in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    start = time.perf_counter()
+    with ProcessPoolExecutor(args.jobs, get_context("forkserver"), _start, (args.repository,)) as pool:
+        rows = list(pool.map(audit, todo, chunksize=4))
+    if args.json:
+        args.json.write_text("".join(json.dumps(row.__dict__, sort_keys=True) + "\n" for row in rows))
+    summarise(rows, time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
