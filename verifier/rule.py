@@ -85,7 +85,7 @@ class Finding:
         """Stable across line shifts: rule, file, layer and the text of the evidence, without line numbers."""
         parts = [self.rule, self.outcome.value]
         parts += [f"{at.path}\x1f{at.layer}\x1f{' '.join(at.excerpt.split())}" for at in self.locations]
-        return hashlib.sha256("\x1e".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return hashlib.sha256("\x1e".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)

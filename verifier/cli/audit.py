@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     unread = len(reports)
     if not sources:
         if unread:
-            reasons = "; ".join(f"{report.path}: {report.problems[0].message}" for report in reports)
+            reasons = "; ".join(f"{one.path}: {one.problems[0].message}" for one in reports)
             raise UsageFailure(
                 f"nothing was audited: {reasons}", "name a record folder, a checkout with records/, or a .zip or .tar.gz of one"
             )
@@ -135,17 +135,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"verifier: {path} holds no record folder", file=sys.stderr)
     with progress_bar(args, len(sources)) as bar:
         task = bar.add_task("auditing", total=len(sources))
-        for report in _audit_all(sources, plan, args.jobs):
-            reports.append(report)
+        for audited in _audit_all(sources, plan, args.jobs):
+            reports.append(audited)
             bar.advance(task)
     report = finish(reports, plan)
     write_report(report, targets, args)
-    code = exit_code(report, args.fail_on)
-    if args.strict_inputs and (
-        unread or any(not any(result.outcome is not Outcome.NOT_AVAILABLE for result in r.rules) for r in reports)
-    ):
+    if args.strict_inputs and not all(one.read for one in reports):
         return EXIT_USAGE
-    return code
+    return exit_code(report, args.fail_on)
 
 
 def _audit_all(sources: Sequence[FileSource], plan: Plan, jobs: int | None) -> Iterator[SubmissionReport]:
@@ -187,15 +184,22 @@ def finish(reports: Sequence[SubmissionReport], plan: Plan) -> Report:
         train_budget=plan.challenge.train_budget,
         eval_budget=plan.challenge.eval_budget,
         submissions=tuple(sorted(reports, key=lambda report: report.path)),
+        rules=tuple(plan.rules),
     )
 
 
-def write_report(report: Report, targets: Sequence[tuple[str, Path | None]], args: argparse.Namespace) -> None:
-    color = use_color(args.color) and any(file is None for _, file in targets)
-    write_targets(
-        targets,
-        {name: partial(render, report, name, verbose=args.verbose, width=terminal_width(), color=color) for name in FORMATS},
-    )
+def write_report(
+    report: Report, targets: Sequence[tuple[str, Path | None]], args: argparse.Namespace, *, problems_only: bool = False
+) -> None:
+    """Render and write every target. `problems_only`: SARIF without passes, for uploads (see `render`)."""
+
+    def renderer(name: str, file: Path | None) -> Callable[[], str]:
+        color = file is None and use_color(args.color)
+        return partial(
+            render, report, name, width=terminal_width(), color=color, verbose=args.verbose, problems_only=problems_only
+        )
+
+    write_targets([(file, renderer(name, file)) for name, file in targets])
 
 
 def exit_code(report: Report, fail_on: str) -> int:

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             reports.append(audit_source(source, plan, pull_request=change, first_commit=day))
             bar.advance(task)
     report = finish(reports, plan)
-    write_report(report, targets, args)
+    write_report(report, targets, args, problems_only=True)
     _write_job_summary(report)
     return exit_code(report, args.fail_on)
 

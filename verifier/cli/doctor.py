@@ -69,5 +69,6 @@ def run(args: argparse.Namespace) -> int:
     targets = parse_targets(args, FORMATS)
     check_targets(targets)
     found = examine()
-    write_targets(targets, {"human": lambda: _render(found), "json": lambda: json.dumps(found, indent=2) + "\n"})
+    renderers = {"human": lambda: _render(found), "json": lambda: json.dumps(found, indent=2) + "\n"}
+    write_targets([(file, renderers[name]) for name, file in targets])
     return EXIT_OK

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -66,11 +67,14 @@ def check_targets(targets: Sequence[tuple[str, Path | None]]) -> None:
             raise UsageFailure(f"{file} can't be written: no such folder, or it is one", "name a file in a folder that exists")
 
 
-def write_targets(targets: Sequence[tuple[str, Path | None]], renderers: Mapping[str, Callable[[], str]]) -> None:
-    """Render each format and write it whole or not at all."""
-    for name, file in targets:
-        text = renderers[name]()
+def write_targets(targets: Sequence[tuple[Path | None, Callable[[], str]]]) -> None:
+    """Render each target and write it whole or not at all."""
+    for file, render in targets:
+        text = render()
         if file is None:
+            # A terminal of another encoding must not turn a report into a crash.
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="backslashreplace")
             sys.stdout.write(text)
             sys.stdout.flush()
         else:

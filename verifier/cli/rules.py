@@ -52,14 +52,12 @@ def run_rules_command(args: argparse.Namespace) -> int:
         rules = select_rules(load_rules(), args.select, ())
     except RegistryError as failure:
         raise UsageFailure(str(failure)) from failure
-    write_targets(
-        targets,
-        {
-            "human": lambda: render_table(rules),
-            "json": lambda: _dump([_as_data(rule) for rule in rules]),
-            "markdown": lambda: render_catalogue(rules),
-        },
-    )
+    renderers = {
+        "human": lambda: render_table(rules),
+        "json": lambda: _dump([_as_data(rule) for rule in rules]),
+        "markdown": lambda: render_catalogue(rules),
+    }
+    write_targets([(file, renderers[name]) for name, file in targets])
     return EXIT_OK
 
 
@@ -73,5 +71,6 @@ def run_explain_command(args: argparse.Namespace) -> int:
             break
     else:
         raise UsageFailure(f"no rule is called {wanted!r}", "`verifier rules` lists them")
-    write_targets(targets, {"human": lambda: render_page(page), "json": lambda: _dump(_as_data(page))})
+    renderers = {"human": lambda: render_page(page), "json": lambda: _dump(_as_data(page))}
+    write_targets([(file, renderers[name]) for name, file in targets])
     return EXIT_OK

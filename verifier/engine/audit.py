@@ -12,7 +12,7 @@ from verifier.engine.deadline import DeadlineExceeded, hard_deadline
 from verifier.engine.run import decide_record_claim, decide_verdict, run_rules
 from verifier.evidence import Location, Problem
 from verifier.ledger.claims import is_record_claim
-from verifier.ledger.dates import submission_day
+from verifier.ledger.record import attempt_record
 from verifier.limits import DEFAULT_LIMITS, Limits
 from verifier.report.assemble import assemble
 from verifier.report.model import RecordClaim, RuleResult, SubmissionReport, Verdict
@@ -60,8 +60,8 @@ def _audit(
     run = run_rules(context, plan.rules, selected=plan.selected, seconds=plan.limits.seconds_per_folder)
     verdict = decide_verdict(run.results)
     claim = decide_record_claim(run.results, verdict, is_record_claim(submission))
-    as_of = plan.options.as_of or submission_day(submission).day
-    return assemble(context, run, verdict, claim, as_of)
+    attempt = attempt_record(submission, plan.challenge, plan.options.as_of, plan.options.sota)
+    return assemble(context, run, verdict, claim, attempt)
 
 
 def unread_report(label: str, problem: Problem, plan: Plan) -> SubmissionReport:
@@ -79,4 +79,5 @@ def unread_report(label: str, problem: Problem, plan: Plan) -> SubmissionReport:
         ),
         findings=(),
         problems=(problem,),
+        read=False,
     )

@@ -8,7 +8,7 @@ from enum import StrEnum
 from verifier.evidence import Fact, Location, Problem
 from verifier.ledger.statistics import Statistics
 from verifier.ledger.timeline import Timeline
-from verifier.rule import Finding, Level, Outcome, Tier
+from verifier.rule import Finding, Level, Outcome, Rule, Tier
 
 SCHEMA_VERSION = 1
 
@@ -80,6 +80,7 @@ class SizeBar:
     model: int | None
     total: int
     claimed: bool
+    """Whether the run is one of those that the submission claims."""
     source: Location
 
 
@@ -138,6 +139,8 @@ class SubmissionReport:
     layers: tuple[LayerRow, ...] = ()
     problems: tuple[Problem, ...] = ()
     """What could not be read."""
+    read: bool = True
+    """False when the folder as a whole could not be read: then no rule was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +153,5 @@ class Report:
     train_budget: float
     eval_budget: float
     submissions: tuple[SubmissionReport, ...]
+    rules: tuple[Rule, ...] = ()
+    """The registered rules, for their pages (SARIF, HTML); renderers never call `check`."""

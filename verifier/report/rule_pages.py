@@ -1,11 +1,13 @@
-"""The page of a rule, for the terminal and for the documentation. Both come from the rule's own declaration."""
+"""The list of rules for the terminal and the catalogue for the documentation, from the rules' own declarations."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from verifier.rule import Level, Outcome, Rule
 
+PAGE_WIDTH = 96
 LEVEL_MEANING = {
     Level.ERROR: "error: a failure makes the submission invalid",
     Level.RECORD: "record: a failure touches the claim to be a record only",
@@ -28,13 +30,17 @@ def render_page(rule: Rule) -> str:
     parts = [
         f"{rule.code} {rule.name}",
         "\n".join(_limits_of(rule)),
-        f"What it finds\n  {rule.summary}",
-        f"Why it matters\n  {rule.why}",
+        f"What it finds\n{_paragraph(rule.summary)}",
+        f"Why it matters\n{_paragraph(rule.why)}",
         "Example\n" + "\n".join(f"  {line}" for line in rule.example.splitlines()),
-        f"What would settle a review\n  {rule.settles}",
+        f"What would settle a review\n{_paragraph(rule.settles)}",
         "Sources\n" + "\n".join(f"  {source}" for source in rule.sources),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, PAGE_WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def render_table(rules: Sequence[Rule]) -> str:

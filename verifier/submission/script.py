@@ -9,10 +9,13 @@ from verifier.evidence import Location, Problem
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Text unpacked from a file. `index` is 1 for the payload of the file itself, 2 for a payload inside that, ...
+    """Text unpacked from a file. `index` is 1-based in order of discovery: 1 for the payload of the file itself, 2 for a payload
+    inside that, ...; `source.layer` says in which layer (0: the file) it was found.
 
-    `codec` names the chain, outermost first: `base85+lzma-raw`. `runner` is how it is started: `exec`, `compile`, `runpy`,
-    `importlib`, `file` or `data` (not code). `text` is `None` when the bytes are no Python text.
+    `codec` names the chain, outermost first: `base85+lzma-raw`, `file` (another file of the folder), `literal` (plain text).
+    `runner` is how it is started: `exec`, `compile`, `eval`, `runpy`, `importlib`, `file` (written to disk, then run or
+    imported) or `data` (not code). `text` is `None` when the bytes are no Python text. `main` is true when the layer replaces
+    the text it was found in as the program (a packed script), false for an embedded module or a snippet.
     """
 
     index: int
@@ -21,6 +24,22 @@ class Layer:
     text: str | None
     packed_bytes: int
     bytes: int
+    source: Location
+    main: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """Another Python file that the text runs by path (`exec(open(...).read())`, `runpy`, `importlib`, a subprocess).
+
+    `path` is relative to the folder when the file is there (`found`), else as the script spells it. `main` is true when that
+    file is the program and this one only starts it.
+    """
+
+    path: str
+    found: bool
+    runner: str
+    main: bool
     source: Location
 
 
@@ -54,15 +73,28 @@ class ScriptFile:
     imports: tuple[tuple[str, Location], ...]
     """Top-level module names imported anywhere in the effective text."""
     problems: tuple[Problem, ...] = ()
+    references: tuple[FileReference, ...] = ()
+    written: tuple[str, ...] = ()
+    """Files that the script writes from its own text before it imports or runs them (paths as spelled)."""
 
     @property
     def effective(self) -> tuple[int, str]:
-        """The layer number and text that hold the program: the deepest unpacked code layer, else the file."""
-        code = [layer for layer in self.layers if layer.text is not None and layer.runner != "data"]
-        if not code:
-            return 0, self.text
-        deepest = max(code, key=lambda layer: (layer.index, layer.bytes))
-        return deepest.index, deepest.text or ""
+        """The layer number and text that hold the program: follows the layers that take over, else the file itself."""
+        index, text = 0, self.text
+        while True:
+            inner = [layer for layer in self.layers if layer.main and layer.source.layer == index and layer.index > index]
+            code = [layer for layer in inner if layer.text is not None and layer.runner != "data"]
+            if not code:
+                return index, text
+            chosen = max(code, key=lambda layer: (layer.bytes, -layer.index))
+            index, text = chosen.index, chosen.text or ""
+
+    @property
+    def code_texts(self) -> tuple[tuple[int, str], ...]:
+        """Every text of this file that is executed, with its layer number: the file, then each code layer. A rule that looks
+        for something has to look at all of them."""
+        layers = [(layer.index, layer.text) for layer in self.layers if layer.text is not None and layer.runner != "data"]
+        return ((0, self.text), *layers)
 
     @property
     def opaque(self) -> bool:
@@ -83,6 +115,24 @@ class Program:
     missing_imports: tuple[tuple[str, Location], ...]
     """Local modules or files that the program needs and the folder does not have."""
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def body(self) -> ScriptFile | None:
+        """The file that holds the training program: `main`, or the file of the folder that `main` only starts."""
+        script, seen = self.main, set[str]()
+        while script is not None and script.path not in seen:
+            seen.add(script.path)
+            targets = {reference.path for reference in script.references if reference.main and reference.found}
+            following = next((member for member in self.members if member.path in targets), None)
+            if following is None:
+                break
+            script = following
+        return script
+
+    @property
+    def opaque(self) -> bool:
+        """True when some code of the program could not be read."""
+        return any(member.opaque for member in self.members)
 
     @property
     def env_reads(self) -> tuple[EnvRead, ...]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from verifier.evidence import Problem
 from verifier.submission.binaries import BinaryFile
+from verifier.submission.leaks import Leak
 from verifier.submission.logs.model import LogFile, Run
 from verifier.submission.metadata import Metadata
 from verifier.submission.readme import Readme
@@ -21,7 +22,10 @@ class Track(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file of the folder. `sha256` is `None` when it was too large to hash. `junk`: listed, not audited (wandb, backups)."""
+    """A file of the folder. `kind` is `file`, `symlink`, `gitlink` or `other`; `size` is -1 where the repository lacks the blob.
+
+    `sha256` is `None` when it was not read: too large, no file, junk. `junk`: listed, not audited (wandb, backups).
+    """
 
     path: str
     kind: str
@@ -38,7 +42,7 @@ class Submission:
     track: Track | None
     files: tuple[FileEntry, ...]
     metadata: tuple[Metadata, ...]
-    """The folder's own submission JSON first."""
+    """The folder's own submission JSON first, then others beside it; those of sub-folders only when there is none above."""
     readmes: tuple[Readme, ...]
     logs: tuple[LogFile, ...]
     program: Program
@@ -47,6 +51,8 @@ class Submission:
     """Day of the first commit that has the folder, where git knows it."""
     problems: tuple[Problem, ...]
     """Everything that was not read, from the folder and all readers, sorted."""
+    leaks: tuple[Leak, ...] = ()
+    """Personal paths and credentials (masked) in the text of any file, junk included."""
 
     @property
     def name(self) -> str:

@@ -41,6 +41,9 @@ class Metric:
 
 class SizeKind(StrEnum):
     TOTAL = "total"
+    """Code plus compressed model, as the log adds them up."""
+    RAW_TOTAL = "raw-total"
+    """Code plus the uncompressed model file: printed by many scripts, never the artifact."""
     MODEL = "model"
     """Compressed model bytes."""
     RAW_MODEL = "raw-model"
@@ -90,6 +93,18 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """A line about quantization statistics: where they come from (`train`, `validation`, `self`, or `""` when it is not said)
+    and how long they took (None when it is not said). `stated` is false where `reads` is carried over from an earlier line or
+    follows from "calibration data", the usual words for training batches."""
+
+    reads: str
+    seconds: float | None
+    stated: bool
+    source: Location
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """How training ended: `reason` as printed (`wallclock_cap`)."""
 
@@ -126,6 +141,7 @@ class Run:
     metrics: tuple[Metric, ...] = ()
     sizes: tuple[SizeLine, ...] = ()
     timings: tuple[Timing, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
     stop: Stop | None = None
     world_size: Value | None = None
     gpus: tuple[Value, ...] = ()
@@ -146,11 +162,14 @@ class Run:
 
     @property
     def train_ms(self) -> float | None:
-        """The training clock at its end, in ms: the stop line's, else the last printed one."""
+        """The training clock at its end, in ms: the stop line's, else the last step's, else a line that sums training up."""
         if self.stop is not None and self.stop.train_ms is not None:
             return self.stop.train_ms
         clocks = [point.train_ms for point in self.steps if point.train_ms is not None]
-        return clocks[-1] if clocks else None
+        if clocks:
+            return clocks[-1]
+        sums = [timing.seconds for timing in self.timings if timing.kind is PhaseKind.TRAIN]
+        return sums[-1] * 1000.0 if sums else None
 
     @property
     def steps_reached(self) -> int | None:

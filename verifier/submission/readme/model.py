@@ -1,4 +1,4 @@
-"""README.md: run commands, result tables and claims, each with its line."""
+"""What a README says, as data: run commands, result tables and claims, each with its line."""
 
 from __future__ import annotations
 

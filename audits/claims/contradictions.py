@@ -1,0 +1,159 @@
+"""CLM002: a feature that the folder denies and its logs show, or a compliance that the logs refute."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from audits.claims.stated import FEATURES, WORDS, Trace, asserted, denials, openly_claimed, traces
+from audits.claims.switches import logged_switch, switches
+from verifier.engine.context import Context
+from verifier.ledger.claims import HeadlineRun, headline_runs
+from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
+from verifier.submission.readme import Statement
+
+_PULL = "https://github.com/openai/parameter-golf/pull/"
+_SCORE_FIRST = re.compile(r"score[-_ ]first", re.IGNORECASE)
+_EPOCH = re.compile(r"prequant_?ttt.{0,20}epoch\s{0,2}(\d{1,4})\s?/\s?(\d{1,4})", re.IGNORECASE)
+
+
+def check(context: Context) -> Decision:
+    submission = context.submission
+    denied = {topic: found for topic in (*FEATURES, "eval-adaptation") if (found := denials(submission, topic))}
+    runs = [headline for headline in headline_runs(submission) if headline.metric is not None]
+    promises = [claim for claim in asserted(submission, "ttt") if claim.form == "json" and _SCORE_FIRST.search(claim.sentence)]
+    if not denied and not promises:
+        return Decision.not_applicable("README and JSON deny none of the features that the rules care about")
+    if not runs:
+        return Decision.not_available("no log of a claimed run ends with a score, so the denials can't be compared with a run")
+    findings = [finding for topic, claims in denied.items() for finding in _contradictions(context, topic, claims, runs)]
+    findings += _refuted_promises(promises, runs)
+    if findings:
+        return Decision.of(findings)
+    shown_off = [topic for topic in denied if _shown_off(context, topic, runs)]
+    open_topics = [WORDS[topic] for topic in denied if topic not in shown_off]
+    if open_topics or promises:
+        rest = ", ".join(open_topics) or "the promised order of scoring and update"
+        return Decision.not_available(
+            f"the logs show no trace of what is denied, but nothing that proves it off either ({rest}); needs the program analysis"
+        )
+    return Decision.passed(f"the dumps of the claimed runs show it off: {', '.join(WORDS[topic] for topic in shown_off)}")
+
+
+def _contradictions(context: Context, topic: str, claims: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
+    """One finding per topic: the strongest denial against the first run that shows the feature."""
+    if topic == "eval-adaptation":
+        yield from _adaptation(claims, runs)
+        return
+    claim = claims[0]
+    qualified = openly_claimed(context.submission, topic)
+    if qualified and claim.form == "prose":
+        return
+    for headline in runs:
+        found = list(traces(headline.run, headline.metric, topic))
+        if not found:
+            continue
+        proof = _proof(context, topic, headline, found)
+        seen = proof or found[0]
+        if proof is not None and not qualified and claim.form != "prose":
+            message = f'denied ("{claim.sentence[:100]}"), yet the log of the claimed run shows {WORDS[topic]}: {seen.label}'
+            outcome, confidence = Outcome.FAIL, Confidence.HIGH
+        else:
+            message = f'denied ("{claim.sentence[:100]}"), and the log prints {seen.label}'
+            message += ": the quoted metric itself" if seen.scored else " beside the claimed metric"
+            outcome, confidence = Outcome.REVIEW, Confidence.MEDIUM
+        yield Finding(
+            outcome,
+            message,
+            (claim.source, seen.source),
+            confidence,
+            remediation="correct the text, or show that the claimed score does not use it",
+        )
+        return
+
+
+def _proof(context: Context, topic: str, headline: HeadlineRun, found: Sequence[Trace]) -> Trace | None:
+    """The trace that proves the feature part of the claimed score. Labels name code paths (a "ttt" function with zero epochs
+    scores plainly), so the quoted metric counts only when the dump says that the feature is on. Adaptation epochs before
+    quantization are in the weights that are scored."""
+    if topic == "prequant-ttt":
+        return next((trace for trace in found if _EPOCH.search(trace.label) or trace.label.endswith(":done")), None)
+    scored = next((trace for trace in found if trace.scored), None)
+    states = [logged_switch(context.submission, headline.run, switch) for switch in switches(context.submission, topic)]
+    return scored if scored is not None and any(state is not None and state[0] for state in states) else None
+
+
+def _adaptation(claims: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
+    """ "No eval-time adaptation" against a log that adapts on validation tokens: before quantization the authors may mean another
+    thing by the words, so a human decides; a quoted TTT or SLOT score leaves no room."""
+    for headline in runs:
+        for topic in ("ttt", "slot", "prequant-ttt"):
+            trace = next(
+                (one for one in traces(headline.run, headline.metric, topic) if one.scored or topic == "prequant-ttt"), None
+            )
+            if trace is None:
+                continue
+            before = topic == "prequant-ttt"
+            claim = claims[0]
+            yield Finding(
+                Outcome.REVIEW if before or claim.form == "prose" else Outcome.FAIL,
+                f"adaptation at eval time is denied, and the log shows {WORDS[topic]} ({trace.label})"
+                + (": the weights that are scored were trained on validation tokens" if before else ""),
+                (claim.source, trace.source),
+                Confidence.MEDIUM if before else Confidence.HIGH,
+                remediation="say in the same place what is adapted on which tokens",
+            )
+            return
+
+
+def _refuted_promises(promises: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
+    """`score_first_ttt: true` while the only adaptation in the log runs several epochs over the validation set before any of its
+    tokens is scored."""
+    for headline in runs if promises else ():
+        if any(trace.scored for trace in traces(headline.run, headline.metric, "ttt")):
+            continue
+        epochs = [(int(found[2]), metric) for metric in headline.run.metrics if (found := _EPOCH.search(metric.label))]
+        several = [(total, metric) for total, metric in epochs if total > 1]
+        if several and not any(True for _ in traces(headline.run, headline.metric, "ttt")):
+            total, metric = several[-1]
+            promise = promises[0]
+            yield Finding(
+                Outcome.FAIL,
+                f"{promise.sentence} is stated, but the log's only adaptation is {total} epochs over the validation set before "
+                "quantization; nothing is scored before it",
+                (promise.source, several[0][1].source, metric.source),
+                measured=Measured(total, "epochs"),
+                limit=Measured(1, "epochs"),
+                remediation="remove the flag: adaptation that precedes scoring is not score-first",
+            )
+            return
+
+
+def _shown_off(context: Context, topic: str, runs: Sequence[HeadlineRun]) -> bool:
+    """Whether every claimed run's dump says that each switch of the feature is off."""
+    if topic == "eval-adaptation":
+        return False
+    named = switches(context.submission, topic)
+    states = [logged_switch(context.submission, headline.run, switch) for switch in named for headline in runs]
+    return bool(states) and all(state is not None and not state[0] for state in states)
+
+
+CLAIM_CONTRADICTED = Rule(
+    code="CLM002",
+    name="claim-contradicted",
+    level=Level.ERROR,
+    summary="the folder denies a rule-relevant feature that its own logs show, or asserts a compliance that they refute",
+    why=(
+        "Reviewers read 'no TTT' and stop looking for it. A denial that the run contradicts hides exactly what decides whether the "
+        "score is legal. Text alone never fails this rule: a log line of the claimed run has to show the feature."
+    ),
+    example=(
+        "violation: README bullet 'No TTT'; the claimed 1.0912 is the log's `final_ttt_exact`\n"
+        "legal: README bullet 'No TTT'; the dump says `ttt_enabled: False` and no line names it"
+    ),
+    settles="the log of the claimed run with the feature's switch printed, or the code path that produced the quoted metric",
+    sources=(_PULL + "1405", _PULL + "1738"),
+    check=check,
+)
+
+RULES = (CLAIM_CONTRADICTED,)

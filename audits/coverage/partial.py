@@ -1,0 +1,185 @@
+"""EVA001: headline metrics over a part of the validation set, from the counts that logs print."""
+
+from __future__ import annotations
+
+import re
+
+from audits.denominator.headlines import alike, describe_pair, evidence, headline_bytes
+from verifier.engine.context import Context
+from verifier.evidence import Number
+from verifier.ledger.claims import headline_runs
+from verifier.ledger.denominator import Denominator, Stream, read_tokens
+from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
+from verifier.submission.logs.model import Metric, Run, Value
+
+_PULL = "https://github.com/openai/parameter-golf/pull/"
+WHOLE = 0.97
+"""Share of documents, tokens or bytes from which an evaluation counts as whole: short exports lose 0.3 %, dropped tails less."""
+ON_LINE = re.compile(r"\b(subset|(?:n_|num_|total_|scored_)?(?:bytes|tokens|docs))\s*[=:]\s*([\d,_]{1,16})\b", re.IGNORECASE)
+SUBSET_SETTING = re.compile(r"subset|max_val_tokens|val_max_tokens|eval_max_tokens|val_docs_limit|max_val_docs", re.IGNORECASE)
+
+
+def check(context: Context) -> Decision:
+    headlines = [(each.run, each.metric) for each in headline_runs(context.submission) if each.metric is not None]
+    if not headlines:
+        return Decision.not_available("no log has a final metric, so what was scored is unknown")
+    lines = headline_bytes(context)
+    findings = [finding for run, metric in headlines for finding in _from_run(context, run, metric)]
+    findings += [finding for group in alike(lines) if (finding := _from_bytes(context, group)) is not None]
+    if findings:
+        return Decision.of(findings)
+    whole = [line for line in lines if line.stream in (Stream.FULL, Stream.SHORT) and not line.stands_in]
+    if len(whole) == len(headlines):
+        return Decision.passed(f"the headline covers the full set: {describe_pair(whole[0])}")
+    counted = [tokens for run, _ in headlines if (tokens := read_tokens(run)) is not None]
+    if len(counted) == len(headlines):
+        return Decision.passed(
+            f"the runs score {counted[0].count:,} validation tokens, and nothing says that the headline covers fewer"
+        )
+    return Decision.not_available("the logs print neither a token count nor a pair that shows how much of the set was scored")
+
+
+def _from_run(context: Context, run: Run, headline: Metric) -> list[Finding]:
+    """Document counts, and counts or subset sizes on the headline's own line and in the settings."""
+    findings = []
+    documents = Number.parse(run.val_docs.text) if run.val_docs is not None else None
+    if run.val_docs is not None and documents is not None and documents.value < WHOLE * context.challenge.val_docs:
+        findings.append(
+            Finding(
+                Outcome.FAIL if _tokens_allow(context, run) else Outcome.REVIEW,
+                f"{int(documents.value):,} of {context.challenge.val_docs:,} validation documents are scored",
+                (run.val_docs.source,),
+                measured=Measured(int(documents.value), "documents"),
+                limit=Measured(context.challenge.val_docs, "documents"),
+                remediation="Score all documents of the validation split.",
+            )
+        )
+    settings = _subset_settings(run)
+    findings += _from_line(context, run, headline, bool(settings))
+    tokens = read_tokens(run)
+    findings += [
+        Finding(
+            Outcome.REVIEW,
+            f"{name} = {value.text} while the set has {tokens.count:,} tokens: if the headline comes from that evaluation, it covers"
+            " a part of the set",
+            (value.source, tokens.source),
+            Confidence.MEDIUM,
+            measured=None,
+            limit=Measured(tokens.count, "tokens"),
+        )
+        for name, value in settings
+        if tokens is not None
+    ]
+    return findings
+
+
+def _subset_settings(run: Run) -> list[tuple[str, Value]]:
+    """Settings that limit an evaluation to fewer tokens than the run's validation stream has."""
+    tokens = read_tokens(run)
+    return [
+        (name, value)
+        for name, value in sorted(run.config.items())
+        if SUBSET_SETTING.search(name)
+        and tokens is not None
+        and (number := Number.parse(value.text)) is not None
+        and 0 < number.value < WHOLE * tokens.count
+    ]
+
+
+def _from_line(context: Context, run: Run, headline: Metric, limited: bool) -> list[Finding]:
+    """Counts on the headline's own line. Proven when the line calls itself a subset, or a setting limits the evaluation too."""
+    tokens = read_tokens(run)
+    findings = []
+    for name, text in ON_LINE.findall(headline.source.excerpt):
+        what = name.lower()
+        whole = _whole(context, what, tokens.count if tokens else None)
+        number = Number.parse(text)
+        if whole is None or number is None or not 0 < number.value < WHOLE * whole:
+            continue
+        findings.append(
+            Finding(
+                Outcome.FAIL if limited or what == "subset" else Outcome.REVIEW,
+                f"the headline's line counts {name} {int(number.value):,}, the whole set has {whole:,}",
+                (headline.source, *((tokens.source,) if tokens else ())),
+                Confidence.MEDIUM,
+                Measured(int(number.value), what),
+                Measured(whole, what),
+                "Score the whole validation split with the quoted scorer.",
+            )
+        )
+    return findings
+
+
+def _whole(context: Context, name: str, tokens: int | None) -> int | None:
+    if name.endswith("bytes"):
+        return context.challenge.val_bytes
+    return context.challenge.val_docs if name.endswith("docs") else tokens
+
+
+def _tokens_allow(context: Context, run: Run) -> bool:
+    """False when the run prints the token count of a full stream: then the document count may be of something else."""
+    tokens = read_tokens(run)
+    return tokens is None or not any(
+        row.val_tokens == tokens.count and row.status in ("canonical", "short-export") for row in context.challenge.streams
+    )
+
+
+def _from_bytes(context: Context, lines: tuple[Denominator, ...]) -> Finding | None:
+    line = lines[0]
+    if line.stands_in:
+        return None
+    if line.stream in (Stream.SUBSET, Stream.PREFIX):
+        return Finding(
+            Outcome.FAIL,
+            f"{describe_pair(line)}: these are the figures of {line.cause}, not of the validation set",
+            evidence(lines),
+            measured=Measured(line.tokens.count, "tokens") if line.tokens and line.stream is Stream.SUBSET else None,
+            remediation="Score all documents of the validation split.",
+        )
+    if line.stream is not Stream.OFF or line.tokens is None or line.total is None:
+        return None
+    full = [row for row in context.challenge.streams if row.family == line.family and row.status == "canonical"]
+    count = line.tokens.count
+    nearest = min(full, key=lambda row: abs(row.val_tokens - count), default=None)
+    if nearest is None:
+        return _short(context, lines) if line.total < context.challenge.val_bytes else None
+    few = count < WHOLE * min(row.val_tokens for row in full)
+    text_like = abs(line.ratio / nearest.bytes_per_token - 1) < 0.12
+    if not few or not text_like:
+        return _short(context, lines) if line.deviation is not None and line.deviation < 0 else None
+    return Finding(
+        Outcome.FAIL,
+        f"{count:,} tokens are scored; with this tokenizer ({line.family}) the whole set has {nearest.val_tokens:,}",
+        evidence(lines),
+        measured=Measured(count, "tokens"),
+        limit=Measured(nearest.val_tokens, "tokens"),
+        remediation="Score all documents of the validation split.",
+    )
+
+
+def _short(context: Context, lines: tuple[Denominator, ...]) -> Finding:
+    """Fewer bytes than the whole set, and no known reason: a part was scored, or the byte table counts too few."""
+    return Finding(
+        Outcome.REVIEW,
+        f"{describe_pair(lines[0])}: less than the {context.challenge.val_bytes / 1e6:.2f} MB of the validation set. A part of it may"
+        " have been scored; the sum of the scored targets would tell",
+        evidence(lines),
+        Confidence.LOW,
+        Measured(round(lines[0].total), "bytes") if lines[0].total is not None else None,
+        Measured(context.challenge.val_bytes, "bytes"),
+    )
+
+
+PARTIAL_VALIDATION = Rule(
+    code="EVA001",
+    name="partial-validation",
+    level=Level.ERROR,
+    summary="the reported metric covers a subset of the validation set",
+    why="The score is defined over all 50,000 documents. Over the first 10,000, or the first million tokens, the same model prints "
+    "another number, off by more than the record's margin.",
+    example="violation: total_docs:10000, 9,662,464 tokens, val_bpb 1.0612 claimed\n"
+    "legal: a quick check on a prefix printed as a diagnostic while the claim quotes the full set",
+    settles="the number of scored targets and bytes of the pass that produced the claimed score",
+    sources=(_PULL + "1835", _PULL + "2009", _PULL + "2039"),
+    check=check,
+)

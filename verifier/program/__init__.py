@@ -1,0 +1,1 @@
+"""The script as a program: settings it reads, what its code does."""
