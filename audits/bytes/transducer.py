@@ -1,0 +1,204 @@
+"""Capcode at numpy speed: a table of what each token writes and which state it leaves, for each state it may meet.
+
+A token is a piece of the encoded text, so a decoder state runs across tokens. Most tokens leave the same state whatever they met:
+the states of all tokens are guessed from that, then corrected where a guess was wrong until nothing changes. The result is the
+state sequence of the scalar decoder, since it satisfies every step of it from the known start of each document.
+
+One thing does not fit the table: a character split over tokens while a mark is pending. Documents in which that happens are
+decoded again by the scalar decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audits.bytes.capcode import DELETE_MARK, STATES, Decoder, State, decode_level1, rune_size, step
+from audits.bytes.model import Decoded, Ids
+from audits.bytes.pieces import PieceTable
+
+MAX_ROUNDS = 64
+"""Corrections in step before the few chains that are left are followed one token at a time."""
+MAX_MEMO = 1 << 18
+"""Remembered steps of the scalar decoder."""
+
+
+class Transducer:
+    """Tables for one vocabulary. Entry `len(stored)` stands for every id outside the vocabulary: nothing written."""
+
+    def __init__(self, stored: Sequence[bytes], level: int) -> None:
+        self._stored = [*stored, b""]
+        self._width = len(self._stored)
+        self._level = level
+        states = (State(),) if level == 0 else STATES[:2] if level == 1 else STATES
+        pieces: list[bytes] = []
+        after: list[int] = []
+        split: list[bool] = []
+        for state in states:
+            for token in self._stored:
+                written, left, hard = _run(token, state, level)
+                pieces.append(written)
+                after.append(left)
+                split.append(hard)
+        self._table = PieceTable(pieces)
+        self._after: NDArray[np.uint8] = np.array(after, dtype=np.uint8)
+        self._split: NDArray[np.bool_] = np.array(split, dtype=np.bool_)
+        self._any_split = bool(self._split.any())
+        self._memo: dict[tuple[int, bytes, int], tuple[int, bytes, bytes, bytes]] = {}
+        self._cut = [_ends_cut(token) for token in self._stored]
+
+    def decode(self, ids: Ids, starts: NDArray[np.intp]) -> Decoded:
+        """See `TokenModel.decode`. Ids outside the vocabulary write nothing and change nothing."""
+        index: NDArray[np.integer] = ids
+        if len(ids) and int(ids.max()) >= self._width - 1:
+            index = np.minimum(ids, self._width - 1)
+        if self._level == 0:
+            return Decoded(*self._table.join(index))
+        index = index.astype(np.int32)
+        # One entry more than there are tokens: the end is a border, too.
+        first = np.zeros(len(index) + 1, dtype=np.bool_)
+        first[starts[starts < len(index)]] = True
+        first[[0, -1]] = True
+        state = self._states(index, first)
+        chosen = state.astype(np.int32)
+        chosen *= np.int32(self._width)
+        chosen += index
+        data, lengths = self._table.join(chosen)
+        if self._any_split:
+            hard = np.flatnonzero(self._split[chosen])
+            if hard.size:
+                data = self._redo(index, state, first, hard, data, lengths)
+        return Decoded(data, lengths)
+
+    def _states(self, index: NDArray[np.int32], first: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """The state that each token meets. `first` marks document starts and, at its end, the border after the last token."""
+        state = np.zeros(len(index), dtype=np.uint8)
+        if not len(index):
+            return state
+        state[1:] = self._after[index[:-1]]
+        state[first[:-1]] = 0
+        left = self._after[index + state.astype(np.int32) * np.int32(self._width)]
+        wrong = np.flatnonzero(left[:-1] != state[1:]) + 1
+        wrong = wrong[~first[wrong]]
+        value = left[wrong - 1]
+        rounds = 0
+        while wrong.size:
+            if rounds == MAX_ROUNDS:
+                self._follow(index, first, state, wrong, value)
+                break
+            state[wrong] = value
+            reached = self._after[index[wrong] + value.astype(np.int32) * np.int32(self._width)]
+            following = wrong + 1
+            open_ = ~first[following]
+            following, reached = following[open_], reached[open_]
+            differs = state[following] != reached
+            wrong, value = following[differs], reached[differs]
+            rounds += 1
+        return state
+
+    def _follow(
+        self,
+        index: NDArray[np.int32],
+        first: NDArray[np.bool_],
+        state: NDArray[np.uint8],
+        wrong: NDArray[np.intp],
+        value: NDArray[np.uint8],
+    ) -> None:
+        for begin, entered in zip(wrong.tolist(), value.tolist(), strict=True):
+            at, current = begin, entered
+            while at < len(index) and (at == begin or not first[at]) and (at == begin or state[at] != current):
+                state[at] = current
+                current = int(self._after[int(index[at]) + current * self._width])
+                at += 1
+
+    def _redo(
+        self,
+        index: NDArray[np.int32],
+        state: NDArray[np.uint8],
+        first: NDArray[np.bool_],
+        hard: NDArray[np.intp],
+        data: NDArray[np.uint8],
+        lengths: NDArray[np.int32],
+    ) -> NDArray[np.uint8]:
+        """Decode again, by the definition, the stretches around the tokens `hard`; `lengths` is corrected in place.
+
+        A stretch begins where the table is known to be right (a document start, or a character border met in an inert state)
+        and ends where the scalar decoder, with no character in hand, meets the state that the table has there; the next stretch
+        may begin there, too.
+        """
+        ends = np.cumsum(lengths, dtype=np.int64)
+        parts: list[NDArray[np.uint8]] = []
+        kept = done = 0
+        for position in hard.tolist():
+            if position < done:
+                continue
+            begin = position
+            while begin > done and not first[begin] and (not STATES[state[begin]].inert or self._cut[index[begin - 1]]):
+                begin -= 1
+            text, growth = self._scalar(index, state, first, begin, position)
+            done = begin + len(growth)
+            parts += [data[kept : int(ends[begin] - lengths[begin])], np.frombuffer(text, dtype=np.uint8)]
+            kept = int(ends[done - 1])
+            lengths[begin:done] = growth
+        parts.append(data[kept:])
+        return np.concatenate(parts)
+
+    def _scalar(
+        self, index: NDArray[np.int32], state: NDArray[np.uint8], first: NDArray[np.bool_], begin: int, through: int
+    ) -> tuple[bytes, list[int]]:
+        """(bytes, growth of the decoded text with each token) from `begin` past `through`, to where the table holds again."""
+        code, tail = int(state[begin]), b""
+        out: list[bytes] = []
+        growth: list[int] = []
+        waiting = 0
+        at = begin
+        while True:
+            code, tail, written, pending = self._step(code, tail, int(index[at]))
+            out.append(written)
+            growth.append(len(written) + len(pending) - waiting)
+            waiting = len(pending)
+            at += 1
+            if first[at] or (at > through and not tail and code == state[at]):
+                out.append(pending)
+                return b"".join(out), growth
+
+    def _step(self, code: int, tail: bytes, token: int) -> tuple[int, bytes, bytes, bytes]:
+        """One token by the scalar decoder, remembered: (state, bytes held back, bytes written, what these would write)."""
+        key = (code, tail, token)
+        known = self._memo.get(key)
+        if known is None:
+            decoder = Decoder(STATES[code], tail)
+            written = decoder.feed(self._stored[token])
+            known = (decoder.state.code, decoder.tail, written, decoder.pending())
+            if len(self._memo) < MAX_MEMO:
+                self._memo[key] = known
+        return known
+
+
+def _ends_cut(token: bytes) -> bool:
+    """Whether the token ends inside a character that the next token may complete."""
+    return any(rune_size(token, at) == 0 for at in range(max(0, len(token) - 3), len(token)))
+
+
+def _run(token: bytes, state: State, level: int) -> tuple[bytes, int, bool]:
+    """(bytes written, code of the state left, whether neighbours could change either) for one token met in one state."""
+    if level == 0:
+        return token, 0, False
+    if level == 1:
+        prefix = bytes([DELETE_MARK]) if state.delete else b""
+        pending = token.endswith(bytes([DELETE_MARK])) or (state.delete and not token)
+        return decode_level1(prefix + token), int(pending), False
+    out: list[bytes] = []
+    hard = False
+    at = 0
+    while at < len(token):
+        size = rune_size(token, at)
+        # A broken or cut character may be joined by the neighbouring token; that matters unless it is written as it stands.
+        if token[at] >= 0x80 and size < 2 and not state.inert:
+            hard = True
+        state, written = step(state, token[at : at + max(size, 1)])
+        out.append(written)
+        at += max(size, 1)
+    return b"".join(out), state.code, hard
