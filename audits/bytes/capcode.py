@@ -1,8 +1,9 @@
 """Capcode: TokenMonster's lossless coding of capitals and of missing spaces, decoded rune by rune.
 
-Level 2 uses the letters `C` (next letter is a capital), `W` (the word is capitals) and `D` (the next rune, a space, is not
-real); level 1 uses the byte 0x7F, which removes the byte after it; level 0 is plain. This module is the scalar definition;
-`transducer` derives from it a table that runs at numpy speed. Behaviour follows the original decoder (capcode 29a1ff4, Go 1.19).
+Level 2 uses the letters `C` (next letter is a capital), `W` (the word is capitals) and `D` (the next rune, a space, is
+not real); level 1 uses the byte 0x7F, which removes the byte after it; level 0 is plain. This module is the scalar
+definition; `transducer` derives from it a table that runs at numpy speed. Behaviour follows the original decoder
+(capcode 29a1ff4, Go 1.19).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _rune(text: str) -> tuple[bool, bool, bytes]:
         return False, False, raw
     category = unicodedata.category(text)
     keeps = category[0] in "NM" or text in "'’"
-    # Python knows the full mappings. Where the full upper-case form has several characters the simple one is the title-case
-    # form if that is a single character (Greek with iota subscript), else the character itself.
+    # Python knows the full mappings. Where the full upper-case form has several characters the simple one is the
+    # title-case form if that is a single character (Greek with iota subscript), else the character itself.
     upper = text.upper()
     if len(upper) != 1:
         upper = text.title() if len(text.title()) == 1 else text
@@ -132,7 +133,9 @@ class Decoder:
 
 
 def decode_level1(data: bytes) -> bytes:
-    """Level 1, byte by byte: a mark removes the byte after it, marks in a row count once, a mark at the end is dropped."""
+    """Level 1, byte by byte: a mark removes the byte after it, marks in a row count once, a mark at the end is
+    dropped.
+    """
     out = bytearray()
     delete = False
     for value in data:

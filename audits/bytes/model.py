@@ -1,7 +1,7 @@
 """What a tokenizer model offers to the byte audit, whatever its kind.
 
-Two promises make a model usable as a judge: `decode` writes exactly the bytes that the tokenizer's own library writes, and
-the bytes it attributes to the tokens of a document add up to the bytes of that document, always.
+Two promises make a model usable as a judge: `decode` writes exactly the bytes that the tokenizer's own library writes,
+and the bytes it attributes to the tokens of a document add up to the bytes of that document, always.
 """
 
 from __future__ import annotations
@@ -39,13 +39,16 @@ class Decoded:
     """The bytes of some documents in one row.
 
     `data`: uint8, all documents joined. `lengths`: int32, one per token, the bytes by which the token makes the decoded
-    document grow; sums to `len(data)`. A negative entry exists only where a pending delete mark swallows a character that
-    earlier tokens had begun. `undecodable` lists (token index of a document start, reason) for documents that the model's
-    own transform refuses; their bytes are given untransformed.
+    document grow; sums to `len(data)`. A negative entry exists only where a pending delete mark swallows a character
+    that earlier tokens had begun. `undecodable` lists (token index of a document start, reason) for documents that the
+    model's own transform refuses; their bytes are given untransformed. `counts` and `truth`: int64, shape (size + 1,),
+    occurrences and decoded bytes of each id; the last entry gathers ids outside the table.
     """
 
     data: NDArray[np.uint8]
     lengths: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    truth: NDArray[np.int64]
     undecodable: tuple[tuple[int, str], ...] = ()
 
 
@@ -81,11 +84,26 @@ class TokenModel(Protocol):
     def decode(self, ids: Ids, starts: NDArray[np.intp]) -> Decoded:
         """Decode consecutive documents.
 
-        `starts`: indices where a document begins, ascending; decoder state is reset there. Tokens before the first start
-        belong to a document of their own.
+        `starts`: indices where a document begins, ascending; decoder state is reset there. Tokens before the first
+        start go on with a document whose earlier part was cut off where `cut` allows it. Raises `ByteAuditError` for
+        ids that the tokenizer's own decoder refuses.
         """
+
+    def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
+        """The largest index at which the ids may be decoded in two halves with the same result; 0 if there is none."""
 
 
 def one_document() -> NDArray[np.intp]:
     """`starts` for a list of ids that is one document."""
     return np.zeros(1, dtype=np.intp)
+
+
+def check_ids(ids: Ids, size: int | None) -> None:
+    """Raise `ByteAuditError` for a negative id, or one at or above `size` (when given)."""
+    if not len(ids):
+        return
+    if ids.dtype.kind == "i" and int(ids.min()) < 0:
+        raise ByteAuditError(f"id {int(ids.min())} is negative")
+    if size is not None and int(ids.max()) >= size:
+        at = int(np.flatnonzero(ids >= size)[0])
+        raise ByteAuditError(f"id {int(ids[at])} at position {at} is not in the vocabulary of {size} ids")

@@ -1,22 +1,32 @@
 """Joining table entries of different lengths, without a Python loop over tokens.
 
-The plain numpy way (repeat an offset per byte, add a ramp, gather) touches each output byte with eight-byte indices. Here each
-token is written as one 16-byte word at its own, unaligned, position, in order: a later word overwrites the tail that the earlier
-one wrote too far. NumPy documents that repeated targets of an index assignment keep the last value; the order of the writes that
-this implies is checked once per process, and the plain way is used where it should not hold.
+The plain numpy way (repeat an offset per byte, add a ramp, gather) touches each output byte with eight-byte indices.
+Here each token is written as one 16-byte word at its own, unaligned, position, in order: a later word overwrites the
+tail that the earlier one wrote too far. NumPy documents that repeated targets of an index assignment keep the last
+value; the order of the writes that this implies is checked once per process, and the plain way is used where it should
+not hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 WORD = 16
-BLOCK = 1 << 15
+BLOCK = 1 << 16
 """Tokens per step: indices, words and positions of a step stay in the second-level cache."""
+
+
+class Joined(NamedTuple):
+    """`data`: uint8. `lengths`: int32, bytes of each token. `uses`: int64, occurrences of each table entry."""
+
+    data: NDArray[np.uint8]
+    lengths: NDArray[np.int32]
+    uses: NDArray[np.int64]
 
 
 class PieceTable:
@@ -41,11 +51,11 @@ class PieceTable:
         # complex128 is the only plain 16-byte number; it is never computed with, only moved.
         self._words: NDArray[np.complex128] = words.view(np.complex128).reshape(-1)
 
-    def join(self, index: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """The entries at `index`, joined: (bytes as uint8, length of each as int32). Indices must be in range."""
+    def join(self, index: NDArray[np.integer]) -> Joined:
+        """The entries at `index`, joined. Indices must be in range."""
         return self._join_ordered(index) if _writes_are_ordered() else self._join_plain(index)
 
-    def _join_ordered(self, index: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def _join_ordered(self, index: NDArray[np.integer]) -> Joined:
         lengths = np.empty(len(index), dtype=np.int32)
         total = 0
         steps: list[tuple[int, int]] = []
@@ -56,8 +66,10 @@ class PieceTable:
             steps.append((total, size))
             total += size
         out = np.empty(total + WORD, dtype=np.uint8)
+        uses = np.zeros(len(self.lengths), dtype=np.int64)
         for step, (at, size) in enumerate(steps):
             tokens = index[step * BLOCK : (step + 1) * BLOCK].astype(np.intp)
+            uses += np.bincount(tokens, minlength=len(uses))
             counts = lengths[step * BLOCK : (step + 1) * BLOCK]
             where = np.cumsum(counts, dtype=np.intp)
             where -= counts
@@ -67,7 +79,7 @@ class PieceTable:
             target[where] = self._words.take(tokens)
             if self._longest > WORD:
                 self._write_tails(out, tokens, counts, where + at)
-        return out[:total], lengths
+        return Joined(out[:total], lengths, uses)
 
     def _write_tails(
         self, out: NDArray[np.uint8], tokens: NDArray[np.intp], counts: NDArray[np.int32], where: NDArray[np.intp]
@@ -80,18 +92,24 @@ class PieceTable:
             depth += 1
             left = left[counts[left] > depth]
 
-    def _join_plain(self, index: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def _join_plain(self, index: NDArray[np.integer]) -> Joined:
         lengths = self.lengths[index].astype(np.int32)
         ends = np.cumsum(lengths, dtype=np.int64)
         source = np.repeat(self._offsets[index] - (ends - lengths), lengths)
         source += np.arange(len(source), dtype=np.int64)
-        return self._flat[source], lengths
+        return Joined(self._flat[source], lengths, np.bincount(index, minlength=len(self.lengths)))
 
 
 @cache
 def _writes_are_ordered() -> bool:
-    """Whether overlapping words land in index order on this NumPy: both ways must agree on a mix of all short lengths."""
+    """Whether overlapping words land in index order on this NumPy: both ways must agree on a mix of all short
+    lengths.
+    """
     table = PieceTable([bytes((7 * size + at) % 251 for at in range(size)) for size in range(24)])
     index = np.random.default_rng(20240520).integers(0, 24, size=3 * BLOCK // 2)
     fast, plain = table._join_ordered(index), table._join_plain(index)
-    return bool(np.array_equal(fast[0], plain[0]) and np.array_equal(fast[1], plain[1]))
+    return (
+        np.array_equal(fast.data, plain.data)
+        and np.array_equal(fast.lengths, plain.lengths)
+        and np.array_equal(fast.uses, plain.uses)
+    )

@@ -15,7 +15,9 @@ MAX_FIELD_NUMBER = (1 << 29) - 1
 
 
 def read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """An unsigned varint at `at`: (value below 2**64, position after it). Raises `ByteAuditError` when cut or overlong."""
+    """An unsigned varint at `at`: (value below 2**64, position after it). Raises `ByteAuditError` when cut or
+    overlong.
+    """
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:
@@ -39,8 +41,8 @@ def signed32(value: int) -> int:
 def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int | tuple[int, int] | float]]:
     """The fields of the message in `data[start:end]`, in file order: (number, value).
 
-    Values: int for varints, (begin, end) offsets into `data` for length-delimited fields, float for 32-bit fields. 64-bit
-    fields are skipped. Raises `ByteAuditError` for anything that is not well formed.
+    Values: int for varints, (begin, end) offsets into `data` for length-delimited fields, float for 32-bit fields.
+    64-bit fields are skipped. Raises `ByteAuditError` for anything that is not well formed.
     """
     stop = len(data) if end is None else end
     at = start

@@ -1,7 +1,7 @@
 """SentencePiece `.model` files: a reader that no hostile file can crash, and a decoder equal to the library's.
 
-Field numbers and decoding order follow the public `sentencepiece_model.proto` and the behaviour of `sentencepiece` 0.2.3,
-against which the tests compare. The library's parser is never run on a submitted file.
+Field numbers and decoding order follow the public `sentencepiece_model.proto` and the behaviour of `sentencepiece`
+0.2.3, against which the tests compare. The library's parser is never run on a submitted file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audits.bytes.model import ByteAuditError, Decoded, Ids, TokenClass
+from audits.bytes.model import ByteAuditError, Decoded, Ids, TokenClass, check_ids
 from audits.bytes.pieces import PieceTable
 from audits.bytes.protobuf import fields, signed32
 from verifier.limits import DEFAULT_LIMITS, Limits
@@ -41,7 +41,9 @@ MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a `.model` file says. `pieces` and `types` run in id order; `charsmap` is the compiled normalisation table."""
+    """What a `.model` file says. `pieces` and `types` run in id order; `charsmap` is the compiled normalisation
+    table.
+    """
 
     pieces: tuple[bytes, ...]
     types: tuple[int, ...]
@@ -59,7 +61,9 @@ class ModelFile:
 
 
 def parse_model(data: bytes) -> ModelFile:
-    """Read a serialised `ModelProto`. Raises `ByteAuditError` for whatever the library would refuse, or could misread."""
+    """Read a serialised `ModelProto`. Raises `ByteAuditError` for whatever the library would refuse, or could
+    misread.
+    """
     pieces: list[bytes] = []
     types: list[int] = []
     trainer: dict[str, int] = {}
@@ -151,10 +155,10 @@ def _check_pieces(pieces: list[bytes], types: list[int]) -> None:
 class SentencePieceModel:
     """Decodes as `SentencePieceProcessor.decode` does, document by document, in one vectorised pass.
 
-    Rules: control pieces write nothing; the unknown piece writes its surface; U+2581 becomes a space, except one at the head of
-    each piece while the document is still empty (only when the model adds a dummy prefix or removes extra whitespace); a run of
-    byte pieces is read as UTF-8 and each byte that is not part of a character becomes U+FFFD. Bytes are attributed one to each
-    byte piece of a valid character, three to an invalid one.
+    Rules: control pieces write nothing; the unknown piece writes its surface; U+2581 becomes a space, except one at the
+    head of each piece while the document is still empty (only when the model adds a dummy prefix or removes extra
+    whitespace); a run of byte pieces is read as UTF-8 and each byte that is not part of a character becomes U+FFFD.
+    Bytes are attributed one to each byte piece of a valid character, three to an invalid one.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -245,26 +249,38 @@ class SentencePieceModel:
 
     def decode(self, ids: Ids, starts: NDArray[np.intp]) -> Decoded:
         """See `TokenModel.decode`. Raises `ByteAuditError` for an id outside the table, as the library does."""
-        if len(ids) and int(ids.max()) >= self._size:
-            position = int(np.flatnonzero(ids >= self._size)[0])
-            raise ByteAuditError(f"id {int(ids[position])} is not in the vocabulary of {self._size} pieces")
+        check_ids(ids, self._size)
         index: NDArray[np.integer] = ids
         at, replaced = self._invalid_bytes(ids, starts), self._opening_marks(ids, starts)
         if at.size or replaced.size:
             index = ids.astype(np.int32)
             index[replaced] += self._size
             index[at] = 2 * self._size
-        data, lengths = self._table.join(index)
-        return Decoded(data, lengths)
+        data, lengths, uses = self._table.join(index)
+        used = uses * self._table.lengths
+        counts = uses[: self._size] + uses[self._size : -1]
+        truth = used[: self._size] + used[self._size : -1]
+        invalid = np.bincount(ids[at], minlength=self._size)
+        return Decoded(data, lengths, np.append(counts + invalid, 0), np.append(truth + len(REPLACEMENT) * invalid, 0))
+
+    def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
+        """Before the last run of byte pieces, once the open document has written something."""
+        check_ids(ids, self._size)
+        text = np.flatnonzero(self._byte_value[ids] < 0)
+        end = len(ids) if text.size == len(ids) else int(text[-1]) + 1 if text.size else 0
+        begin = int(starts[-1]) if starts.size else 0
+        # An opening document may still lose marks: it is cut only where it has plainly begun.
+        begun = np.flatnonzero(self._table.lengths[self._size + ids[begin:end].astype(np.intp)])
+        return end if begun.size or not self._strips else begin
 
     def _opening_marks(self, ids: Ids, starts: NDArray[np.intp]) -> NDArray[np.intp]:
         """Tokens whose leading U+2581 is dropped because nothing of their document has been written yet."""
         if not self._strips or not len(ids):
             return np.zeros(0, dtype=np.intp)
-        begins = np.unique(np.concatenate([np.zeros(1, dtype=np.intp), starts[starts < len(ids)]]))
+        begins = starts[starts < len(ids)]
         ends = np.append(begins[1:], len(ids))
         opening = self._table.lengths[self._size : 2 * self._size]
-        found = []
+        found = [np.zeros(0, dtype=np.intp)]
         while begins.size:
             tokens = ids[begins]
             marked = self._has_mark[tokens]

@@ -1,6 +1,7 @@
 """TokenMonster vocabularies: the binary `.vocab` reader and the decoder built on the table of ids.
 
-Layout as written by TokenMonster ea8fd60. The `tokenmonster` package is not used: it downloads and runs a server binary.
+Layout as written by TokenMonster ea8fd60. The `tokenmonster` package is not used: it downloads and runs a server
+binary.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ NORMALIZATIONS = ("nfd", "lowercase", "accents", "quotemarks", "collapse", "trim
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What decoding needs, and what the report shows. `stored[id]` is what the id writes before capcode; dead ids are empty."""
+    """What decoding needs, and what the report shows. `stored[id]` is what the id writes before capcode; dead ids are
+    empty.
+    """
 
     stored: tuple[bytes, ...]
     capcode: int
@@ -59,7 +62,9 @@ class _Reader:
 
 
 def parse_vocabulary(data: bytes) -> Vocabulary:
-    """Read a binary vocabulary. Raises `ByteAuditError` for every deviation from the layout, trailing bytes included."""
+    """Read a binary vocabulary. Raises `ByteAuditError` for every deviation from the layout, trailing bytes
+    included.
+    """
     reader = _Reader(data)
     capcode, charset, normalization, mode = struct.unpack("4B", reader.take(4, "the header"))
     reader.take(1, "the header")
@@ -102,9 +107,7 @@ def parse_vocabulary(data: bytes) -> Vocabulary:
             raise ByteAuditError(f"the {name} token has id {token}, the table has {table} ids")
     if unk != NONE:
         stored[unk] = b""
-    return Vocabulary(
-        tuple(stored), capcode, charset, normalization, None if unk == NONE else unk, "binary", distinct
-    )
+    return Vocabulary(tuple(stored), capcode, charset, normalization, None if unk == NONE else unk, "binary", distinct)
 
 
 class TokenMonsterModel:
@@ -190,7 +193,9 @@ class TokenMonsterModel:
         }
 
     def _missing_bytes(self) -> int:
-        """Byte values without a token of their own: text that needs them is dropped without a word (if there is no unk)."""
+        """Byte values without a token of their own: text that needs them is dropped without a word (if there is no
+        unk).
+        """
         singles = {text[0] for text in self.vocabulary.stored if len(text) == 1}
         twins = {text[2] for text in self.vocabulary.stored if len(text) == 3 and text.startswith(b"D ")}
         covered = singles | twins if self.vocabulary.capcode == 2 else singles
@@ -201,3 +206,7 @@ class TokenMonsterModel:
     def decode(self, ids: Ids, starts: NDArray[np.intp]) -> Decoded:
         """See `TokenModel.decode`. Ids outside the table write nothing, as in the original."""
         return self._transducer.decode(ids, starts)
+
+    def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
+        """See `TokenModel.cut`."""
+        return self._transducer.cut(ids, starts)

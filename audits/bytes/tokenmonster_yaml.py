@@ -1,8 +1,8 @@
 """The YAML form of a TokenMonster vocabulary, read by a strict reader of exactly that dialect.
 
-A general YAML loader would accept anchors (whose repetition can grow without bound), tags and merges; none of them occurs in a
-vocabulary, and each is refused here by name. Accepted: top-level `key: value` lines and the lists `tokens`, `special` and
-`delete` of items with `token`, `id`, `score` and `encoded`.
+A general YAML loader would accept anchors (whose repetition can grow without bound), tags and merges; none of them
+occurs in a vocabulary, and each is refused here by name. Accepted: top-level `key: value` lines and the lists `tokens`,
+`special` and `delete` of items with `token`, `id`, `score` and `encoded`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class YamlVocabulary:
     deleted: list[Item] = field(default_factory=list)
 
     def table(self) -> tuple[bytes, ...]:
-        """What each id writes before capcode. A text that is listed twice belongs to its later id; the earlier id is dead.
+        """What each id writes before capcode. A text that is listed twice belongs to its later id; the earlier id is
+        dead.
 
-        Raises `ByteAuditError` where the result would depend on TokenMonster's own encoder (texts not marked `encoded` in a
-        vocabulary with capcode or normalisation), or on a choice this reader does not make.
+        Raises `ByteAuditError` where the result would depend on TokenMonster's own encoder (texts not marked `encoded`
+        in a vocabulary with capcode or normalisation), or on a choice this reader does not make.
         """
         plain = self.capcode == 0 and self.normalization == 0
         owner: dict[bytes, int] = {}
@@ -263,8 +264,11 @@ def _setting(vocabulary: YamlVocabulary, name: str, value: str, number: int) -> 
     elif name == "training-param":
         _integer(value, name, number, 0xFFFF)
     elif name == "unk" or name == "reset-token-ids" or name.startswith(("include-", "exclude-")):
-        # Each of these makes TokenMonster choose ids by itself; a vocabulary that needs it must be exported with its ids.
+        # Each of these makes TokenMonster choose ids by itself; a vocabulary that needs it must be exported with its
+        # ids.
         if _boolean(value, name, number) and not (name == "unk" and vocabulary.unk is not None):
-            raise ByteAuditError(f"line {number}: {name} makes ids depend on the tokenizer; export the vocabulary with ids")
+            raise ByteAuditError(
+                f"line {number}: {name} makes ids depend on the tokenizer; export the vocabulary with ids"
+            )
     else:
         raise ByteAuditError(f"line {number}: unknown setting {name[:40]!r}")

@@ -1,22 +1,23 @@
 """Capcode at numpy speed: a table of what each token writes and which state it leaves, for each state it may meet.
 
-A token is a piece of the encoded text, so a decoder state runs across tokens. Most tokens leave the same state whatever they met:
-the states of all tokens are guessed from that, then corrected where a guess was wrong until nothing changes. The result is the
-state sequence of the scalar decoder, since it satisfies every step of it from the known start of each document.
+A token is a piece of the encoded text, so a decoder state runs across tokens. Most tokens leave the same state whatever
+they met: the states of all tokens are guessed from that, then corrected where a guess was wrong until nothing changes.
+The result is the state sequence of the scalar decoder, since it satisfies every step of it from the known start of each
+document.
 
-One thing does not fit the table: a character split over tokens while a mark is pending. Documents in which that happens are
-decoded again by the scalar decoder.
+One thing does not fit the table: a character split over tokens while a mark is pending. Documents in which that happens
+are decoded again by the scalar decoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audits.bytes.capcode import DELETE_MARK, STATES, Decoder, State, decode_level1, rune_size, step
-from audits.bytes.model import Decoded, Ids
+from audits.bytes.model import Decoded, Ids, check_ids
 from audits.bytes.pieces import PieceTable
 
 MAX_ROUNDS = 64
@@ -51,29 +52,49 @@ class Transducer:
 
     def decode(self, ids: Ids, starts: NDArray[np.intp]) -> Decoded:
         """See `TokenModel.decode`. Ids outside the vocabulary write nothing and change nothing."""
-        index: NDArray[np.integer] = ids
-        if len(ids) and int(ids.max()) >= self._width - 1:
-            index = np.minimum(ids, self._width - 1)
+        check_ids(ids, None)
+        outside = len(ids) and int(ids.max()) >= self._width - 1
+        known: NDArray[np.integer] = np.minimum(ids, self._width - 1) if outside else ids
         if self._level == 0:
-            return Decoded(*self._table.join(index))
-        index = index.astype(np.int32)
-        # One entry more than there are tokens: the end is a border, too.
-        first = np.zeros(len(index) + 1, dtype=np.bool_)
-        first[starts[starts < len(index)]] = True
-        first[[0, -1]] = True
+            data, lengths, uses = self._table.join(known)
+            return Decoded(data, lengths, uses, uses * self._table.lengths)
+        index = known.astype(np.int32)
+        first = _borders(len(index), starts)
         state = self._states(index, first)
         chosen = state.astype(np.int32)
         chosen *= np.int32(self._width)
         chosen += index
-        data, lengths = self._table.join(chosen)
+        data, lengths, uses = self._table.join(chosen)
+        counts = uses.reshape(-1, self._width).sum(axis=0)
+        truth = (uses * self._table.lengths).reshape(-1, self._width).sum(axis=0)
         if self._any_split:
             hard = np.flatnonzero(self._split[chosen])
             if hard.size:
-                data = self._redo(index, state, first, hard, data, lengths)
-        return Decoded(data, lengths)
+                data = self._redo(index, state, first, hard, data, lengths, truth)
+        return Decoded(data, lengths, counts, truth)
+
+    def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
+        """The last character border that is met in the state of a fresh document."""
+        check_ids(ids, None)
+        if self._level == 0 or not len(ids):
+            return len(ids)
+        index = np.minimum(ids, self._width - 1).astype(np.int32)
+        first = _borders(len(index), starts)
+        state = self._states(index, first)
+        hard = np.flatnonzero(self._split[index + state.astype(np.int32) * np.int32(self._width)])
+        fit = np.append(state == 0, False)
+        # Inside a stretch that had to be decoded again the table's states are in doubt.
+        for begin, _, growth in self._stretches(index, state, first, hard):
+            fit[begin + 1 : begin + len(growth) + bool(first[begin + len(growth)])] = False
+        for at in np.flatnonzero(fit)[::-1].tolist():
+            if first[at] or not self._cut[index[at - 1]]:
+                return int(at)
+        return 0
 
     def _states(self, index: NDArray[np.int32], first: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The state that each token meets. `first` marks document starts and, at its end, the border after the last token."""
+        """The state that each token meets. `first` marks document starts and, at its end, the border after the last
+        token.
+        """
         state = np.zeros(len(index), dtype=np.uint8)
         if not len(index):
             return state
@@ -121,16 +142,33 @@ class Transducer:
         hard: NDArray[np.intp],
         data: NDArray[np.uint8],
         lengths: NDArray[np.int32],
+        truth: NDArray[np.int64],
     ) -> NDArray[np.uint8]:
-        """Decode again, by the definition, the stretches around the tokens `hard`; `lengths` is corrected in place.
-
-        A stretch begins where the table is known to be right (a document start, or a character border met in an inert state)
-        and ends where the scalar decoder, with no character in hand, meets the state that the table has there; the next stretch
-        may begin there, too.
+        """Decode again, by the definition, the stretches around the tokens `hard`; corrects `lengths` and `truth` in
+        place.
         """
         ends = np.cumsum(lengths, dtype=np.int64)
         parts: list[NDArray[np.uint8]] = []
-        kept = done = 0
+        kept = 0
+        for begin, text, growth in self._stretches(index, state, first, hard):
+            done = begin + len(growth)
+            parts += [data[kept : int(ends[begin] - lengths[begin])], np.frombuffer(text, dtype=np.uint8)]
+            kept = int(ends[done - 1])
+            np.add.at(truth, index[begin:done], np.array(growth, dtype=np.int64) - lengths[begin:done])
+            lengths[begin:done] = growth
+        parts.append(data[kept:])
+        return np.concatenate(parts)
+
+    def _stretches(
+        self, index: NDArray[np.int32], state: NDArray[np.uint8], first: NDArray[np.bool_], hard: NDArray[np.intp]
+    ) -> Iterator[tuple[int, bytes, list[int]]]:
+        """(first token, bytes, growth with each token) of each stretch that the table gets wrong.
+
+        A stretch begins where the table is known to be right (a document start, or a character border met in an inert
+        state) and ends where the scalar decoder, with no character in hand, meets the state that the table has there;
+        the next stretch may begin there, too.
+        """
+        done = 0
         for position in hard.tolist():
             if position < done:
                 continue
@@ -139,16 +177,14 @@ class Transducer:
                 begin -= 1
             text, growth = self._scalar(index, state, first, begin, position)
             done = begin + len(growth)
-            parts += [data[kept : int(ends[begin] - lengths[begin])], np.frombuffer(text, dtype=np.uint8)]
-            kept = int(ends[done - 1])
-            lengths[begin:done] = growth
-        parts.append(data[kept:])
-        return np.concatenate(parts)
+            yield begin, text, growth
 
     def _scalar(
         self, index: NDArray[np.int32], state: NDArray[np.uint8], first: NDArray[np.bool_], begin: int, through: int
     ) -> tuple[bytes, list[int]]:
-        """(bytes, growth of the decoded text with each token) from `begin` past `through`, to where the table holds again."""
+        """(bytes, growth of the decoded text with each token) from `begin` past `through`, to where the table holds
+        again.
+        """
         code, tail = int(state[begin]), b""
         out: list[bytes] = []
         growth: list[int] = []
@@ -165,7 +201,9 @@ class Transducer:
                 return b"".join(out), growth
 
     def _step(self, code: int, tail: bytes, token: int) -> tuple[int, bytes, bytes, bytes]:
-        """One token by the scalar decoder, remembered: (state, bytes held back, bytes written, what these would write)."""
+        """One token by the scalar decoder, remembered: (state, bytes held back, bytes written, what these would
+        write).
+        """
         key = (code, tail, token)
         known = self._memo.get(key)
         if known is None:
@@ -177,13 +215,23 @@ class Transducer:
         return known
 
 
+def _borders(tokens: int, starts: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Document starts as flags, shape (tokens + 1,): the begin and the end of the row are borders, too."""
+    first = np.zeros(tokens + 1, dtype=np.bool_)
+    first[starts[starts < tokens]] = True
+    first[[0, -1]] = True
+    return first
+
+
 def _ends_cut(token: bytes) -> bool:
     """Whether the token ends inside a character that the next token may complete."""
     return any(rune_size(token, at) == 0 for at in range(max(0, len(token) - 3), len(token)))
 
 
 def _run(token: bytes, state: State, level: int) -> tuple[bytes, int, bool]:
-    """(bytes written, code of the state left, whether neighbours could change either) for one token met in one state."""
+    """(bytes written, code of the state left, whether neighbours could change either) for one token met in one
+    state.
+    """
     if level == 0:
         return token, 0, False
     if level == 1:
@@ -195,7 +243,8 @@ def _run(token: bytes, state: State, level: int) -> tuple[bytes, int, bool]:
     at = 0
     while at < len(token):
         size = rune_size(token, at)
-        # A broken or cut character may be joined by the neighbouring token; that matters unless it is written as it stands.
+        # A broken or cut character may be joined by the neighbouring token; that matters unless it is written as it
+        # stands.
         if token[at] >= 0x80 and size < 2 and not state.inert:
             hard = True
         state, written = step(state, token[at : at + max(size, 1)])
