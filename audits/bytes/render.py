@@ -19,7 +19,8 @@ def render(result: StrictResult) -> str:
         lines.append(f"counted bytes    {result.metadata_bytes:,} ({printable(result.metadata_source or '')})")
     if result.sidecar_bytes is not None:
         lines.append(
-            f"sidecar bytes    {result.sidecar_bytes:,} ({result.sidecar_mismatches:,} entries differ from the decoded bytes)"
+            f"sidecar bytes    {result.sidecar_bytes:,} "
+            f"({result.sidecar_mismatches:,} entries differ from the decoded bytes)"
         )
     for truth in result.truths:
         lines += _truth(truth)
@@ -33,8 +34,8 @@ def render(result: StrictResult) -> str:
         lines += ["", "tokens with the largest drift (counted and true bytes are sums over all uses)"]
         for token in result.worst_tokens[:10]:
             lines.append(
-                f"  {token.id:>6}  {printable(token.piece)!r:<22} {token.count:>12,} uses  counted {token.counted_bytes:>12,}"
-                f"  true {token.true_bytes:>12,}"
+                f"  {token.id:>6}  {printable(token.piece)!r:<22} {token.count:>12,} uses"
+                f"  counted {token.counted_bytes:>12,}  true {token.true_bytes:>12,}"
             )
     lines += [f"problem: {printable(problem)}" for problem in result.problems]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def decoded_documents(chunk: Chunk, decoded: Decoded) -> list[bytes]:
     np.cumsum(decoded.lengths, out=ends[1:])
     borders = np.append(ends[chunk.starts], ends[-1]).tolist()
     raw = decoded.data.tobytes()
-    return [raw[begin:end] for begin, end in zip(borders[:-1], borders[1:], strict=True)]
+    return [raw[begin:end] for begin, end in pairwise(borders)]
 
 
 def token_documents(tokens: TokenSet) -> Iterator[bytes]:
