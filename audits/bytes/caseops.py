@@ -151,8 +151,13 @@ class CaseOpsModel:
         np.subtract.at(lengths, owners, CONTROL_BYTES)
         truth = coded.truth.copy()
         np.subtract.at(truth, ids[owners], CONTROL_BYTES)
-        token_starts = tuple((int(np.searchsorted(ends, at, side="right")), reason) for at, reason in undecodable)
-        return Decoded(data[keep], lengths, coded.counts, truth, token_starts)
+        refused = []
+        for at, reason in undecodable:
+            # The last start at or before the first token that writes: documents without bytes share its offset.
+            writes = int(np.searchsorted(ends, at, side="right"))
+            number = int(np.searchsorted(starts, writes, side="right")) - 1
+            refused.append((int(starts[number]) if number >= 0 else 0, reason))
+        return Decoded(data[keep], lengths, coded.counts, truth, tuple(refused))
 
 
 def _find_controls(data: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:

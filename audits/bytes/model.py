@@ -42,7 +42,9 @@ class Decoded:
     document grow; sums to `len(data)`. A negative entry exists only where a pending delete mark swallows a character
     that earlier tokens had begun. `undecodable` lists (token index of a document start, reason) for documents that the
     model's own transform refuses; their bytes are given untransformed. `counts` and `truth`: int64, shape (size + 1,),
-    occurrences and decoded bytes of each id; the last entry gathers ids outside the table.
+    occurrences and decoded bytes of each id; the last entry gathers ids outside the table. `swallowed`: same
+    shape, for each id the bytes that it takes from later tokens minus those that earlier tokens take from it; adds up
+    to zero. `None` where tokens do not act on each other.
     """
 
     data: NDArray[np.uint8]
@@ -50,6 +52,7 @@ class Decoded:
     counts: NDArray[np.int64]
     truth: NDArray[np.int64]
     undecodable: tuple[tuple[int, str], ...] = ()
+    swallowed: NDArray[np.int64] | None = None
 
 
 class TokenModel(Protocol):

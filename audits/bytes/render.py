@@ -29,7 +29,7 @@ def render(result: StrictResult) -> str:
         lines.append(
             f"overcount        {factor - 1.0:+.4%}; a logged BPB times {factor:.6f} is the BPB over the right bytes"
         )
-    lines += _classes(result.classes)
+    lines += _classes(result.classes, result.drift)
     if result.worst_tokens:
         lines += ["", "tokens with the largest drift (counted and true bytes are sums over all uses)"]
         for token in result.worst_tokens[:10]:
@@ -54,8 +54,7 @@ def _truth(truth: Truth) -> list[str]:
     return lines
 
 
-def _classes(classes: dict[str, ClassTotals]) -> list[str]:
-    drift = sum(totals.drift for totals in classes.values())
+def _classes(classes: dict[str, ClassTotals], drift: int) -> list[str]:
     lines = ["", f"{'class':<14}{'tokens':>14}{'true bytes':>14}{'counted':>14}{'of drift':>10}"]
     for name, totals in classes.items():
         counted = "-" if totals.counted_bytes is None else f"{totals.counted_bytes:,}"

@@ -168,6 +168,8 @@ class _Run:
         if int(decoded.truth.sum()) != len(decoded.data):
             raise AssertionError("bytes per token do not add up to the decoded bytes")
         self._truth += decoded.truth
+        if decoded.swallowed is not None:
+            self._truth -= decoded.swallowed
         self._counts[: self._tokens.model.size] += decoded.counts[:-1]
         if decoded.counts[-1]:
             beyond = ids[ids >= self._tokens.model.size]

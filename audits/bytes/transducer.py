@@ -46,6 +46,13 @@ class Transducer:
         self._table = PieceTable(pieces)
         self._after: NDArray[np.uint8] = np.array(after, dtype=np.uint8)
         self._split: NDArray[np.bool_] = np.array(split, dtype=np.bool_)
+        # What each token loses to a pending mark, by the same index; states with odd codes have one pending.
+        sizes = self._table.lengths.astype(np.int64).reshape(len(states), self._width)
+        lost = np.zeros_like(sizes)
+        lost[1::2] = sizes[: len(states) - 1 : 2] - sizes[1::2]
+        self._lost = lost.reshape(-1)
+        mark = b"D" if level == 2 else bytes([DELETE_MARK])
+        self._passes: NDArray[np.bool_] = np.array([mark not in token for token in self._stored])
         self._any_split = bool(self._split.any())
         self._memo: dict[tuple[int, bytes, int], tuple[int, bytes, bytes, bytes]] = {}
         self._cut = [_ends_cut(token) for token in self._stored]
@@ -71,7 +78,24 @@ class Transducer:
             hard = np.flatnonzero(self._split[chosen])
             if hard.size:
                 data = self._redo(index, state, first, hard, data, lengths, truth)
-        return Decoded(data, lengths, counts, truth)
+        return Decoded(data, lengths, counts, truth, swallowed=self._swallowed(index, state, chosen))
+
+    def _swallowed(
+        self, index: NDArray[np.int32], state: NDArray[np.uint8], chosen: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """Bytes that a pending delete mark took from a token, charged to the token that left the mark open."""
+        victims = np.flatnonzero(state & 1)
+        lost = self._lost[chosen[victims]]
+        owners = victims - 1
+        # Case marks and dead ids between the two only pass the pending mark on.
+        passed = np.flatnonzero((state[owners] & 1).astype(np.bool_) & self._passes[index[owners]])
+        while passed.size:
+            owners[passed] -= 1
+            at = owners[passed]
+            passed = passed[(state[at] & 1).astype(np.bool_) & self._passes[index[at]]]
+        taken = np.bincount(index[owners], weights=lost, minlength=self._width)
+        given = np.bincount(index[victims], weights=lost, minlength=self._width)
+        return (taken - given).astype(np.int64)
 
     def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
         """The last character border that is met in the state of a fresh document."""

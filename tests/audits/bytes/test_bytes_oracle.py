@@ -94,7 +94,9 @@ def test_the_withdrawn_bundle_drifts(tmp_path):
     assert result.factor == pytest.approx(1.051, abs=0.004)
     classes = result.classes
     assert classes["byte_fallback"].counted_bytes == 3 * classes["byte_fallback"].true_bytes
-    assert classes["capcode"].drift > 0.5 * sum(totals.drift for totals in classes.values())
+    shares = {name: totals.drift / result.drift for name, totals in classes.items()}
+    assert 0.6 < shares["capcode"] < 1.0
+    assert sum(shares.values()) + (result.decoded_bytes - result.truth.bytes) / result.drift == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", MODELS)
