@@ -57,32 +57,28 @@ class PieceTable:
 
     def _join_ordered(self, index: NDArray[np.integer]) -> Joined:
         lengths = np.empty(len(index), dtype=np.int32)
-        total = 0
-        steps: list[tuple[int, int]] = []
-        for begin in range(0, len(index), BLOCK):
-            part = lengths[begin : begin + BLOCK]
-            part[:] = self.lengths[index[begin : begin + BLOCK]]
-            size = int(part.sum())
-            steps.append((total, size))
-            total += size
-        out = np.empty(total + WORD, dtype=np.uint8)
         uses = np.zeros(len(self.lengths), dtype=np.int64)
-        for step, (at, size) in enumerate(steps):
-            tokens = index[step * BLOCK : (step + 1) * BLOCK].astype(np.intp)
+        parts = [np.zeros(0, dtype=np.uint8)]
+        for begin in range(0, len(index), BLOCK):
+            tokens = index[begin : begin + BLOCK].astype(np.intp)
             uses += np.bincount(tokens, minlength=len(uses))
-            counts = lengths[step * BLOCK : (step + 1) * BLOCK]
+            counts = self.lengths.take(tokens)
+            lengths[begin : begin + BLOCK] = counts
             where = np.cumsum(counts, dtype=np.intp)
+            size = int(where[-1])
             where -= counts
+            out = np.empty(size + WORD, dtype=np.uint8)
             target: NDArray[np.complex128] = np.ndarray(
-                shape=(size + 1,), dtype=np.complex128, buffer=out, offset=at, strides=(1,)
+                shape=(size + 1,), dtype=np.complex128, buffer=out, strides=(1,)
             )
             target[where] = self._words.take(tokens)
             if self._longest > WORD:
-                self._write_tails(out, tokens, counts, where + at)
-        return Joined(out[:total], lengths, uses)
+                self._write_tails(out, tokens, counts, where)
+            parts.append(out[:size])
+        return Joined(np.concatenate(parts), lengths, uses)
 
     def _write_tails(
-        self, out: NDArray[np.uint8], tokens: NDArray[np.intp], counts: NDArray[np.int32], where: NDArray[np.intp]
+        self, out: NDArray[np.uint8], tokens: NDArray[np.intp], counts: NDArray[np.uint16], where: NDArray[np.intp]
     ) -> None:
         """What the words could not hold: bytes 16 and up of long entries."""
         depth = WORD

@@ -22,8 +22,8 @@ from audits.bytes.model import ByteAuditError, Decoded, TokenClass, TokenModel
 from audits.bytes.result import ClassTotals, StrictResult, TokenDrift
 from audits.bytes.shards import Shard, open_shards, read_blocks
 
-CHUNK = 1 << 20
-"""Tokens decoded at once."""
+CHUNK = 1 << 17
+"""Tokens decoded at once: few enough that the tables and arrays of a step stay in the cache."""
 MAX_OPEN = 1 << 25
 """Tokens of one document; beyond, the set is refused rather than memory filled."""
 SOURCE_TEXT, CANONICAL = "source_text", "canonical_stream"

@@ -52,8 +52,8 @@ def test_examples(text, coded):
 )
 @settings(max_examples=400, deadline=None)
 def test_any_tokens_are_restored_or_named(rows):
-    starts = np.cumsum([0] + [len(row) for row in rows])[:-1]
-    ids = np.array(sum(rows, []), dtype=np.uint16)
+    starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
+    ids = np.array([token for row in rows for token in row], dtype=np.uint16)
     decoded = MODEL.decode(ids, starts)
     ends = np.concatenate([[0], np.cumsum(decoded.lengths)])
     assert ends[-1] == len(decoded.data) == decoded.truth.sum()
@@ -85,7 +85,7 @@ def test_bytes_per_token_are_those_of_the_source(texts):
                 [CONTROLS[caseops.CONTROLS.index(char)]] if known else [FIRST_BYTE + value for value in char.encode()]
             )
         rows.append(row)
-    ids = np.array(sum(rows, []), dtype=np.uint16)
+    ids = np.array([token for row in rows for token in row], dtype=np.uint16)
     decoded = MODEL.decode(ids, np.flatnonzero(ids == 1))
     assert decoded.data.tobytes().decode() == "".join(texts)
     assert not decoded.undecodable

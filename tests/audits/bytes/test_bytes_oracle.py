@@ -108,8 +108,8 @@ def test_sentencepiece_models_decode_as_the_library_does(name):
     if caseops.is_caseops(model):
         texts = [caseops.encode(text) for text in texts]
     rows = [[1, *library.encode(text)] for text in texts]
-    starts = np.cumsum([0] + [len(row) for row in rows])[:-1]
-    ids = np.array(sum(rows, []), dtype=np.uint16)
+    starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
+    ids = np.array([token for row in rows for token in row], dtype=np.uint16)
     decoded = model.decode(ids, starts)
     expected = [library.decode(row) for row in rows]
     assert decoded.data.tobytes() == "".join(expected).encode()

@@ -71,8 +71,8 @@ def test_documents_of_a_row_do_not_touch_each_other(pair):
     model, library = pair
     rng = random.Random(3)
     rows = [[rng.randrange(model.size) for _ in range(rng.randrange(1, 9))] for _ in range(400)]
-    starts = np.cumsum([0] + [len(row) for row in rows])[:-1]
-    decoded = model.decode(np.array(sum(rows, []), dtype=np.uint16), starts)
+    starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
+    decoded = model.decode(np.array([token for row in rows for token in row], dtype=np.uint16), starts)
     ends = np.concatenate([[0], np.cumsum(decoded.lengths)])
     for row, begin in zip(rows, starts.tolist(), strict=True):
         assert decoded.data[ends[begin] : ends[begin + len(row)]].tobytes() == library.decode(row).encode()

@@ -60,8 +60,8 @@ def test_level_1_decodes_by_the_definition(ids):
 @settings(max_examples=200, deadline=None)
 def test_state_ends_with_the_document(rows):
     model = MODELS[2]
-    starts = np.cumsum([0] + [len(row) for row in rows])[:-1]
-    decoded = model.decode(np.array(sum(rows, []), dtype=np.uint16), starts)
+    starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
+    decoded = model.decode(np.array([token for row in rows for token in row], dtype=np.uint16), starts)
     expected = [capcode.decode(b"".join(stored(model, row)), 2) for row in rows]
     assert decoded.data.tobytes() == b"".join(expected)
     ends = np.concatenate([[0], np.cumsum(decoded.lengths)])
