@@ -12,8 +12,8 @@ class ClassTotals:
     """One class of tokens. Bytes are sums over all occurrences; `counted_bytes` is `None` without a byte count.
 
     A byte that an open delete mark takes away is charged to the mark, not to the text that lost it: `true_bytes` of a
-    bare mark is negative, and the drift of a table that ignores marks shows where it arises. The sum over all classes is
-    the decoded bytes.
+    bare mark is negative, and the drift of a table that ignores marks shows where it arises. The sum over all classes
+    is the decoded bytes.
     """
 
     tokens: int

@@ -187,6 +187,7 @@ class SentencePieceModel:
             [BYTE_PIECES[piece] if kind == BYTE else -1 for piece, kind in zip(model.pieces, model.types, strict=True)],
             dtype=np.int16,
         )
+        self._byte_ids = np.flatnonzero(types == BYTE)
         classes = np.full(self._size, TokenClass.PLAIN, dtype=np.uint8)
         classes[types == BYTE] = TokenClass.BYTE_FALLBACK
         classes[np.isin(types, (UNKNOWN, CONTROL, UNUSED))] = TokenClass.CONTROL
@@ -293,10 +294,17 @@ class SentencePieceModel:
             begins, ends = begins[inside], ends[inside]
         return np.concatenate(found)
 
+    def _bytes_at(self, ids: Ids) -> NDArray[np.intp]:
+        """Positions of byte pieces. Where these have consecutive ids, as in every trained model, a comparison will do."""
+        if self._byte_ids.size and ids.dtype == np.uint16:
+            first, last = int(self._byte_ids[0]), int(self._byte_ids[-1])
+            if last - first + 1 == self._byte_ids.size and last <= np.iinfo(np.uint16).max:
+                return np.flatnonzero(ids - np.uint16(first) < self._byte_ids.size)
+        return np.flatnonzero(self._byte_value[ids] >= 0)
+
     def _invalid_bytes(self, ids: Ids, starts: NDArray[np.intp]) -> NDArray[np.intp]:
         """Byte tokens that are not part of a UTF-8 character of their run."""
-        values = self._byte_value[ids]
-        at = np.flatnonzero(values >= 0)
+        at = self._bytes_at(ids)
         if not at.size:
             return at
         opens = np.ones(at.size, dtype=np.bool_)
@@ -305,7 +313,7 @@ class SentencePieceModel:
         cuts = np.searchsorted(at, starts)
         opens[cuts[cuts < at.size]] = True
         begins = np.flatnonzero(opens)
-        run_bytes = values[at].astype(np.uint8)
+        run_bytes = self._byte_value[ids[at]].astype(np.uint8)
         # A line feed never occurs inside a character: the runs are all valid if and only if their joined text is.
         joined = np.insert(run_bytes, begins, 0x0A).tobytes()
         try:

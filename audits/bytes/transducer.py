@@ -65,30 +65,30 @@ class Transducer:
         if self._level == 0:
             data, lengths, uses = self._table.join(known)
             return Decoded(data, lengths, uses, uses * self._table.lengths)
-        index = known.astype(np.int32)
+        index = known.astype(np.intp)
         first = _borders(len(index), starts)
         state = self._states(index, first)
-        chosen = state.astype(np.int32)
-        chosen *= np.int32(self._width)
+        chosen = state.astype(np.intp)
+        chosen *= self._width
         chosen += index
         data, lengths, uses = self._table.join(chosen)
         counts = uses.reshape(-1, self._width).sum(axis=0)
         truth = (uses * self._table.lengths).reshape(-1, self._width).sum(axis=0)
         if self._any_split:
-            hard = np.flatnonzero(self._split[chosen])
+            hard = np.flatnonzero(self._split.take(chosen))
             if hard.size:
                 data = self._redo(index, state, first, hard, data, lengths, truth)
         return Decoded(data, lengths, counts, truth, swallowed=self._swallowed(index, state, chosen))
 
     def _swallowed(
-        self, index: NDArray[np.int32], state: NDArray[np.uint8], chosen: NDArray[np.int32]
+        self, index: NDArray[np.intp], state: NDArray[np.uint8], chosen: NDArray[np.intp]
     ) -> NDArray[np.int64]:
         """Bytes that a pending delete mark took from a token, charged to the token that left the mark open."""
-        victims = np.flatnonzero(state & 1)
-        lost = self._lost[chosen[victims]]
+        victims = np.flatnonzero((state & 1).view(np.bool_))
+        lost = self._lost.take(chosen.take(victims))
         owners = victims - 1
         # Case marks and dead ids between the two only pass the pending mark on.
-        passed = np.flatnonzero((state[owners] & 1).astype(np.bool_) & self._passes[index[owners]])
+        passed = np.flatnonzero((state.take(owners) & 1).astype(np.bool_) & self._passes.take(index.take(owners)))
         while passed.size:
             owners[passed] -= 1
             at = owners[passed]
@@ -102,10 +102,10 @@ class Transducer:
         check_ids(ids, None)
         if self._level == 0 or not len(ids):
             return len(ids)
-        index = np.minimum(ids, self._width - 1).astype(np.int32)
+        index = np.minimum(ids, self._width - 1).astype(np.intp)
         first = _borders(len(index), starts)
         state = self._states(index, first)
-        hard = np.flatnonzero(self._split[index + state.astype(np.int32) * np.int32(self._width)])
+        hard = np.flatnonzero(self._split.take(index + state.astype(np.intp) * self._width))
         fit = np.append(state == 0, False)
         # Inside a stretch that had to be decoded again the table's states are in doubt.
         for begin, _, growth in self._stretches(index, state, first, hard):
@@ -115,16 +115,16 @@ class Transducer:
                 return int(at)
         return 0
 
-    def _states(self, index: NDArray[np.int32], first: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def _states(self, index: NDArray[np.intp], first: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """The state that each token meets. `first` marks document starts and, at its end, the border after the last
         token.
         """
         state = np.zeros(len(index), dtype=np.uint8)
         if not len(index):
             return state
-        state[1:] = self._after[index[:-1]]
+        state[1:] = self._after.take(index[:-1])
         state[first[:-1]] = 0
-        left = self._after[index + state.astype(np.int32) * np.int32(self._width)]
+        left = self._after.take(index + state.astype(np.intp) * self._width)
         wrong = np.flatnonzero(left[:-1] != state[1:]) + 1
         wrong = wrong[~first[wrong]]
         value = left[wrong - 1]
@@ -134,7 +134,7 @@ class Transducer:
                 self._follow(index, first, state, wrong, value)
                 break
             state[wrong] = value
-            reached = self._after[index[wrong] + value.astype(np.int32) * np.int32(self._width)]
+            reached = self._after.take(index[wrong] + value.astype(np.intp) * self._width)
             following = wrong + 1
             open_ = ~first[following]
             following, reached = following[open_], reached[open_]
@@ -145,7 +145,7 @@ class Transducer:
 
     def _follow(
         self,
-        index: NDArray[np.int32],
+        index: NDArray[np.intp],
         first: NDArray[np.bool_],
         state: NDArray[np.uint8],
         wrong: NDArray[np.intp],
@@ -160,7 +160,7 @@ class Transducer:
 
     def _redo(
         self,
-        index: NDArray[np.int32],
+        index: NDArray[np.intp],
         state: NDArray[np.uint8],
         first: NDArray[np.bool_],
         hard: NDArray[np.intp],
@@ -184,7 +184,7 @@ class Transducer:
         return np.concatenate(parts)
 
     def _stretches(
-        self, index: NDArray[np.int32], state: NDArray[np.uint8], first: NDArray[np.bool_], hard: NDArray[np.intp]
+        self, index: NDArray[np.intp], state: NDArray[np.uint8], first: NDArray[np.bool_], hard: NDArray[np.intp]
     ) -> Iterator[tuple[int, bytes, list[int]]]:
         """(first token, bytes, growth with each token) of each stretch that the table gets wrong.
 
@@ -204,7 +204,7 @@ class Transducer:
             yield begin, text, growth
 
     def _scalar(
-        self, index: NDArray[np.int32], state: NDArray[np.uint8], first: NDArray[np.bool_], begin: int, through: int
+        self, index: NDArray[np.intp], state: NDArray[np.uint8], first: NDArray[np.bool_], begin: int, through: int
     ) -> tuple[bytes, list[int]]:
         """(bytes, growth of the decoded text with each token) from `begin` past `through`, to where the table holds
         again.

@@ -2,8 +2,8 @@
 
     CONTEST_VERIFIER_DATA=... uv run python tests/benchmarks/bench_bytes.py [megabytes]
 
-Peers: the plain numpy rendering of the byte formula, and `sentencepiece` decoding the same ids. Real vocabularies and documents
-are repeated to the wanted size (default 151 MB). Times are CPU seconds of this process.
+Peers: the plain numpy rendering of the byte formula, and `sentencepiece` decoding the same ids. Real vocabularies and
+documents are repeated to the wanted size (default 151 MB). Times are CPU seconds of this process.
 """
 
 from __future__ import annotations

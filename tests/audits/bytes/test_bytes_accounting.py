@@ -41,7 +41,8 @@ def test_the_formula_over_a_model():
     model = SentencePieceModel(parse_model(model_bytes(plain_pieces())))
     table = ByteTable.from_sentencepiece(model)
     of = {model.label(token): token for token in range(model.size)}
-    assert table.base[[of["<s>"], of["<unk>"], of["unused"], of["<0xE2>"], of["\u2581the"], of["\u2581\u2581"], of["é"]]].tolist() == [
+    names = ["<s>", "<unk>", "unused", "<0xE2>", "\u2581the", "\u2581\u2581", "é"]
+    assert table.base[[of[name] for name in names]].tolist() == [
         0, 0, 0, 1, 3, 3, 2,
     ]  # fmt: skip
     account = Account(table)
