@@ -295,7 +295,7 @@ class SentencePieceModel:
         return np.concatenate(found)
 
     def _bytes_at(self, ids: Ids) -> NDArray[np.intp]:
-        """Positions of byte pieces. Where these have consecutive ids, as in every trained model, a comparison will do."""
+        """Positions of byte pieces. Where these have consecutive ids, as in trained models, a comparison will do."""
         if self._byte_ids.size and ids.dtype == np.uint16:
             first, last = int(self._byte_ids[0]), int(self._byte_ids[-1])
             if last - first + 1 == self._byte_ids.size and last <= np.iinfo(np.uint16).max:

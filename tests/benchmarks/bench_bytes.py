@@ -67,13 +67,12 @@ def strict_run(folder: Path, name: str, model, bos: int, rows: list[list[int]], 
     share = sum(len(texts[at].encode()) for at in range(len(starts))) / text
     rounds = max(1, round(size * MEGABYTE / (text * share)))
     model.decode(block, starts)
-    seconds = timed(lambda: [model.decode(block, starts) for _ in range(rounds)])
+    seconds = sum(timed(lambda: model.decode(block, starts)) for _ in range(rounds))
     decode = rounds * text * share / MEGABYTE / seconds
     whole = timed(lambda: audit(tokens, docs=docs))
     total = text * times / MEGABYTE
-    print(
-        f"{name:10} {total:6.0f} MB  decode {decode:6.0f} MB/s  audit with JSONL {total / whole:6.0f} MB/s  peak {peak():.0f} MB"
-    )
+    print(f"{name:10} {total:6.0f} MB  decode {decode:6.0f} MB/s  audit with JSONL {total / whole:6.0f} MB/s", end="  ")
+    print(f"peak {peak():.0f} MB")
     return decode
 
 
@@ -121,7 +120,7 @@ def account(model: SentencePieceModel, rows: list[list[int]]) -> None:
         )
     )
     print(
-        f"formula    {len(stream) / 1e6:.0f} M tokens  {fast:.2f} s, plain numpy {plain:.2f} s: ratio {plain / fast:.1f}"
+        f"formula    {len(stream) / 1e6:.0f} M tokens  {fast:.2f} s, plain numpy {plain:.2f} s: x {plain / fast:.1f}"
     )
     if counted[0] != running.total:
         raise SystemExit(f"the two renderings differ: {counted[0]} and {running.total}")

@@ -93,8 +93,8 @@ def vocab_bytes(entries, *, capcode=2, charset=1, normalization=1, table=None, u
 
 CAPCODE_TEXTS = [
     b"D", b"C", b"W", b"DC", b"DW a", b" the", b" foo", b"D s", b"D ing", b" ", b".", b"\nDC", b"D \xcc\x81", b"1",
-    b"D 2", b"'", "’".encode(), b"\xc3", b"\xa9", b"\xcc", b"\x81", b"\xe2", b"\x80", b"\x99", b"\xf0\x9f", b"\x98\x80", b"xC",
-    b"W b",
+    b"D 2", b"'", "’".encode(), b"\xc3", b"\xa9", b"\xcc", b"\x81", b"\xe2", b"\x80", b"\x99", b"\xf0\x9f", b"\x98\x80",
+    b"xC", b"W b",
     "é".encode(), "ǆ".encode(), "ᾀ".encode(), "ß".encode(), "漢".encode(), b"D\xc3", b" W\xce", b"\xb1", b"C \xe1\xbe",
     b"a long token of forty bytes and no more.",
 ]  # fmt: skip

@@ -12,7 +12,8 @@ from audits.bytes.model import ByteAuditError, one_document
 from audits.bytes.pieces import PieceTable
 from audits.bytes.sentencepiece_model import SentencePieceModel, parse_model
 
-WORDS = ["the", "quick", "brown", "Fox", "jumps", "over", "lazy", "dogs", "and", "1234", "numbers,", "naïve", "café", "漢字", "ok", "well-known"]
+TEXT = "the quick brown Fox jumps over lazy dogs and 1234 numbers, naïve café 漢字 ok well-known"
+WORDS = TEXT.split()
 SETTINGS = {
     "contest": {"add_dummy_prefix": False},
     "library-default": {},
