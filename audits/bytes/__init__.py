@@ -1,4 +1,4 @@
-"""Byte accounting: the denominator of bits per byte."""
+"""Byte accounting, the denominator of bits per byte: exact decoders, the strict audit over a whole validation set, its rules."""
 
 from audits.bytes import rules
 
