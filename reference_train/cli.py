@@ -44,12 +44,18 @@ def build_parser(default_preset: str) -> argparse.ArgumentParser:
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="settings, by the challenge's variable names")
     parser.add_argument("--preset", default=default_preset, help="which system (see --list-presets)")
     parser.add_argument("--seeds", default="", help="several seeds, like 1337,42,2024: one log each")
-    parser.add_argument("--record-dir", type=Path, help="write README, submission.json, logs, script, artifact and curve here")
+    parser.add_argument(
+        "--record-dir", type=Path, help="write README, submission.json, logs, script, artifact and curve here"
+    )
     parser.add_argument("--parity", action="store_true", help="turn on the quirks of the submitted system")
     parser.add_argument("--quirk", type=int, action="append", default=[], help="turn on one quirk (see --list-quirks)")
-    parser.add_argument("--checkpoint", type=Path, help="save the state here on Ctrl-C and every CHECKPOINT_EVERY steps")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="save the state here on Ctrl-C and every CHECKPOINT_EVERY steps"
+    )
     parser.add_argument("--resume", type=Path, help="go on from a checkpoint")
-    parser.add_argument("--allow-over-cap", action="store_true", help="write an artifact above 16,000,000 bytes, with a warning")
+    parser.add_argument(
+        "--allow-over-cap", action="store_true", help="write an artifact above 16,000,000 bytes, with a warning"
+    )
     parser.add_argument("--quiet", action="store_true", help="print the final table only")
     parser.add_argument("--list-presets", action="store_true")
     parser.add_argument("--list-settings", action="store_true")
@@ -158,6 +164,9 @@ def _join_processes(cfg: Config, stack: ExitStack) -> Ranks:
     device = pick_device(cfg, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        # The small matrices of CPU runs gain little from a second thread and lose much to waiting on a shared machine.
+        torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         stack.callback(dist.destroy_process_group)
@@ -189,7 +198,12 @@ def _print_results(cfg: Config, results: Sequence[SeedResult]) -> None:
         for label, metric in result.metrics.items():
             style = "bold" if label == result.headline else ""
             table.add_row(
-                str(result.seed), label, f"{metric.val_loss:.5f}", f"{metric.val_bpb:.5f}", f"{metric.tokens:,}", style=style
+                str(result.seed),
+                label,
+                f"{metric.val_loss:.5f}",
+                f"{metric.val_bpb:.5f}",
+                f"{metric.tokens:,}",
+                style=style,
             )
     console.print(table)
     for result in results:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from reference_train.caseops import caseops_char_bytes, caseops_encode
 from reference_train.config import Config
 from reference_train.errors import TrainerError
-from reference_train.shards import Tokens, check_vocabulary, find_shards, read_all, read_shard, truncate_validation, write_shard
+from reference_train.shards import (
+    Tokens,
+    check_vocabulary,
+    find_shards,
+    read_all,
+    read_shard,
+    truncate_validation,
+    write_shard,
+)
 from reference_train.tokbytes import (
     BYTE_OFFSET,
     TokenBytes,
@@ -45,7 +53,7 @@ def export_text(docs: Path, folder: Path, bos_id: int, *, caseops: bool) -> int:
     With `caseops` the text is transformed first and a sidecar holds the bytes of the original.
     """
     if not docs.is_file():
-        raise TrainerError(f"no text at {docs}: set DATA_PATH to a .jsonl with one {{\"text\": ...}} per line")
+        raise TrainerError(f'no text at {docs}: set DATA_PATH to a .jsonl with one {{"text": ...}} per line')
     texts = [str(json.loads(line)["text"]) for line in docs.read_text(encoding="utf-8").splitlines() if line.strip()]
     held_out = len(texts) // VALIDATION_SHARE
     if held_out == 0:
@@ -115,5 +123,7 @@ def _make_pricer(cfg: Config, folder: Path) -> tuple[TokenBytes, bool]:
     if cfg.tokenizer == "bytes":
         return byte_table_for_bytes(), False
     if cfg.tokenizer == "metadata":
-        return byte_table_from_metadata(Path(cfg.tokenizer_meta_path), cfg.vocab_size, accept_withdrawn=cfg.has(19)), False
+        return byte_table_from_metadata(
+            Path(cfg.tokenizer_meta_path), cfg.vocab_size, accept_withdrawn=cfg.has(19)
+        ), False
     return byte_table_from_sentencepiece(Path(cfg.tokenizer_path), cfg.vocab_size), False

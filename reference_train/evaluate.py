@@ -76,7 +76,14 @@ class Scorer:
     batch_windows: int = 32
 
     @torch.no_grad()
-    def score(self, model: GPT, tokens: torch.Tensor, windows: Sequence[EvalWindow], into: EvalResult, price: NDArray[np.float64]) -> None:
+    def score(
+        self,
+        model: GPT,
+        tokens: torch.Tensor,
+        windows: Sequence[EvalWindow],
+        into: EvalResult,
+        price: NDArray[np.float64],
+    ) -> None:
         """Add the windows' scores. Short windows are padded at the end, where causality keeps padding without effect."""
         model.eval()
         device = model.tok_emb.weight.device

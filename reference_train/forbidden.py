@@ -45,7 +45,10 @@ def prequant_ttt(model: GPT, val_tokens: Tensor, cfg: Config, scorer: Scorer, lo
             span = span[: rows * length + 1].to(device)
             optimizer.zero_grad(set_to_none=True)
             loss = model(
-                span[:-1].view(rows, length), span[1:].view(rows, length), recurrence=scorer.recurrence, dtype=scorer.dtype
+                span[:-1].view(rows, length),
+                span[1:].view(rows, length),
+                recurrence=scorer.recurrence,
+                dtype=scorer.dtype,
             )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(params, 1.0)
@@ -66,7 +69,13 @@ def ngram_buckets(tokens: Sequence[int], order: int, buckets: int) -> tuple[NDAr
 
 
 def two_pass_ngram(
-    tokens: Sequence[int], *, min_order: int, max_order: int, buckets: int, min_count: int = 2, leave_one_out: bool = True
+    tokens: Sequence[int],
+    *,
+    min_order: int,
+    max_order: int,
+    buckets: int,
+    min_count: int = 2,
+    leave_one_out: bool = True,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """PR 1242's rescoring: counts over the ENTIRE stream, future included, and only for the token that came true.
 

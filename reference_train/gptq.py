@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from reference_train.errors import TrainerError
-from reference_train.quant import PERCENTILES, Quantized, dequantize_rows, row_clip_quantile, scale_from_clip, sdclip_scale
+from reference_train.quant import (
+    PERCENTILES,
+    Quantized,
+    dequantize_rows,
+    row_clip_quantile,
+    scale_from_clip,
+    sdclip_scale,
+)
 
 DAMPING = 0.01
 BLOCK = 128
@@ -70,7 +77,13 @@ def gptq_sdclip(weight: Tensor, hessian: Tensor, sigmas: float, limit: int, *, f
 
 
 def gptq_percentile(
-    weight: Tensor, hessian: Tensor, limit: int, *, floor: bool = False, double_damping: bool = False, plain_mse: bool = False
+    weight: Tensor,
+    hessian: Tensor,
+    limit: int,
+    *,
+    floor: bool = False,
+    double_damping: bool = False,
+    plain_mse: bool = False,
 ) -> Quantized:
     """A GPTQ pass for each of five clip percentiles; keep the best (PR 1405).
 

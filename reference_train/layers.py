@@ -72,7 +72,9 @@ class BlockWeights(NamedTuple):
 class Attention(nn.Module):
     """Grouped-query attention with QK norm, a learned gain per head, partial RoPE and optional XSA and value residual."""
 
-    def __init__(self, dim: int, heads: int, kv_heads: int, gain: float, xsa: bool, value_residual: bool, own: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, kv_heads: int, gain: float, xsa: bool, value_residual: bool, own: bool
+    ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.width, self.xsa = heads, kv_heads, dim // heads, xsa
         if own:
@@ -85,7 +87,12 @@ class Attention(nn.Module):
         self.vrl_gate = nn.Parameter(torch.tensor(-1.5)) if value_residual else None
 
     def forward(
-        self, x: Tensor, w: BlockWeights, rope: tuple[Tensor, Tensor], value_embed: Tensor | None, v_first: Tensor | None
+        self,
+        x: Tensor,
+        w: BlockWeights,
+        rope: tuple[Tensor, Tensor],
+        value_embed: Tensor | None,
+        v_first: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Output before the projection [B, T, D], and the raw values (what later layers may reuse)."""
         batch, length, _ = x.shape
@@ -123,7 +130,9 @@ def squared_activation(x: Tensor, negative_slope: float) -> Tensor:
 class Block(nn.Module):
     """Residual mixing with the embedding, attention, MLP; each branch is scaled per channel."""
 
-    def __init__(self, index: int, attn: Attention, mlp: MLP, dim: int, ln_scale: bool, slope: float, parallel: bool) -> None:
+    def __init__(
+        self, index: int, attn: Attention, mlp: MLP, dim: int, ln_scale: bool, slope: float, parallel: bool
+    ) -> None:
         super().__init__()
         self.index, self.attn, self.mlp = index, attn, mlp
         self.norm_scale = (index + 1) ** -0.5 if ln_scale else 1.0

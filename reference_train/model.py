@@ -76,9 +76,13 @@ class ModelConfig:
             (self.num_heads % self.num_kv_heads != 0, "NUM_KV_HEADS must divide NUM_HEADS"),
             (self.logit_softcap <= 0, "LOGIT_SOFTCAP must be above 0"),
             (bool(self.recur_layers) and self.num_loops > 0, "use RECUR_LAYERS or NUM_LOOPS, not both"),
-            (any(not 0 <= i < self.num_layers for i in self.recur_layers), "RECUR_LAYERS names a layer that is not there"),
             (
-                self.recur_layers != tuple(range(min(self.recur_layers, default=0), max(self.recur_layers, default=-1) + 1)),
+                any(not 0 <= i < self.num_layers for i in self.recur_layers),
+                "RECUR_LAYERS names a layer that is not there",
+            ),
+            (
+                self.recur_layers
+                != tuple(range(min(self.recur_layers, default=0), max(self.recur_layers, default=-1) + 1)),
                 "RECUR_LAYERS must be consecutive and rising, like 3,4,5",
             ),
             (
@@ -86,7 +90,10 @@ class ModelConfig:
                 "LOOP_START and LOOP_END must name layers of the network, in order",
             ),
             (any(not 0 <= i < self.num_layers for i in self.ve_layers), "VE_LAYERS names a layer that is not there"),
-            (self.rope_dims % 2 == 1 or self.rope_dims > self.model_dim // self.num_heads, "ROPE_DIMS: even, <= head width"),
+            (
+                self.rope_dims % 2 == 1 or self.rope_dims > self.model_dim // self.num_heads,
+                "ROPE_DIMS: even, <= head width",
+            ),
             (self.bigram_rows == 1, "BIGRAM_VOCAB_SIZE must be 0 or at least 2"),
         ]
         for broken, message in problems:
@@ -193,7 +200,9 @@ class GPT(nn.Module):
             return x + weighted
         return torch.lerp(weighted, x, self.skip_gates[j].to(x.dtype).sigmoid())
 
-    def hidden(self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None
+    ) -> Tensor:
         """The normed output of the last layer [B, T, D], what the head reads."""
         cfg = self.cfg
         x = x0 = self._embed(ids, dtype)
@@ -235,7 +244,9 @@ class GPT(nn.Module):
             tap("tok_emb.weight", x)
         return x
 
-    def logits(self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None) -> Tensor:
+    def logits(
+        self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None
+    ) -> Tensor:
         """Softcapped logits [B, T, V]. They stay in the compute dtype: that rounding is part of the submitted models."""
         x = self.hidden(ids, recurrence=recurrence, dtype=dtype, tap=tap)
         head = self.tok_emb.weight if self.lm_head is None else self.lm_head.weight

@@ -29,7 +29,11 @@ def write_record(folder: Path, cfg: Config, results: Sequence[SeedResult], comma
         "bytes_code": best.ledger.code,
         "bytes_model": best.ledger.model,
         "seed_results": {
-            str(r.seed): {"val_loss": round(r.val_loss, 8), "val_bpb": round(r.val_bpb, 8), "artifact_bytes": r.ledger.model}
+            str(r.seed): {
+                "val_loss": round(r.val_loss, 8),
+                "val_bpb": round(r.val_bpb, 8),
+                "artifact_bytes": r.ledger.model,
+            }
             for r in results
         },
     }

@@ -73,13 +73,27 @@ P1405 = LEAKY | dict(
     value_residual=True,
 )
 P1738 = LEAKY | dict(
-    mlp_hidden=256, rope_ref_len=64, xsa_last_n=6, skip_gates=True, num_loops=2, loop_start=2, loop_end=3, parallel_from=4
+    mlp_hidden=256,
+    rope_ref_len=64,
+    xsa_last_n=6,
+    skip_gates=True,
+    num_loops=2,
+    loop_start=2,
+    loop_end=3,
+    parallel_from=4,
 )
 GOLDEN = [
     ("base", BASE, False, 147_860, 3.9362166, None),
     ("1471", P1471, False, 276_636, 4.0783319, (-0.557169, 0.363055, -0.838802, 0.815354)),
     ("1471 recurrent", P1471, True, 276_636, 4.0815082, (-0.515060, 0.418943, -0.762618, 0.835559)),
-    ("1471 no NTK", P1471 | dict(rope_ref_len=64), True, 276_636, 4.0832872, (-0.511661, 0.419458, -0.761215, 0.835626)),
+    (
+        "1471 no NTK",
+        P1471 | dict(rope_ref_len=64),
+        True,
+        276_636,
+        4.0832872,
+        (-0.511661, 0.419458, -0.761215, 0.835626),
+    ),
     (
         "1471 one lane",
         P1471 | dict(rope_ref_len=64, lanes_from=0),
@@ -89,7 +103,14 @@ GOLDEN = [
         (-0.460687, 0.570569, -0.698500, 0.780766),
     ),
     ("1405", P1405, False, 229_857, 4.0942268, (-0.495906, 1.036633, -1.053354, -0.781073)),
-    ("1405 no VRL", P1405 | dict(value_residual=False), False, 229_852, 4.0836253, (-0.478208, 1.076759, -1.007719, -0.785557)),
+    (
+        "1405 no VRL",
+        P1405 | dict(value_residual=False),
+        False,
+        229_852,
+        4.0836253,
+        (-0.478208, 1.076759, -1.007719, -0.785557),
+    ),
     (
         "1242 banks",
         P1405 | dict(value_residual=False, xsa_last_n=2, parameter_banks=True),
@@ -103,7 +124,9 @@ GOLDEN = [
 ]
 
 
-@pytest.mark.parametrize(("config", "recurrence", "params", "loss", "logits"), [g[1:] for g in GOLDEN], ids=[g[0] for g in GOLDEN])
+@pytest.mark.parametrize(
+    ("config", "recurrence", "params", "loss", "logits"), [g[1:] for g in GOLDEN], ids=[g[0] for g in GOLDEN]
+)
 def test_tiny_forward_matches_golden(config: Any, recurrence: bool, params: int, loss: float, logits: Any) -> None:
     model = GPT(ModelConfig(**COMMON, **config)).eval()
     fill(model)

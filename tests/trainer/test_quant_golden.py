@@ -52,7 +52,7 @@ GOLDEN: list[tuple[str, Callable[[Any, Any], Quantized], int, int, str, tuple[fl
     ("gptq1394", lambda w, h: gptq_sdclip(w, h, 12.85, 31), 322, 6388, "db88ee26", STD_SCALES, 5.5478e-4, 389.53948),
     ("gptq8", lambda w, h: gptq_sdclip(w, h, 20.0, 127), 759, 16675, "0b9e9136", STD8_SCALES, 9.8445e-5, 61.04884),
     ("gptq1405", lambda w, h: gptq_percentile(w, h, 31, floor=True, plain_mse=True), 303, 7565, "894a624a", (0.03225708,) * 4, 4.1233e-4, 284.48456),
-]  # fmt: skip  # noqa: E501
+]  # fmt: skip
 
 
 def test_closed_form_inputs() -> None:
