@@ -38,7 +38,7 @@ def bundle_source(cfg: Config) -> str:
 
 
 def _without_own_imports(source: str) -> str:
-    """The text with `from reference_train...` and `from __future__` imports replaced by nothing, wherever they stand."""
+    """The text with `from reference_train...` and `from __future__` imports replaced by nothing, wherever they are."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if (

@@ -208,11 +208,9 @@ def _print_results(cfg: Config, results: Sequence[SeedResult]) -> None:
     console.print(table)
     for result in results:
         ledger = result.ledger
-        console.print(
-            f"seed {result.seed}: code {ledger.code:,} + model {ledger.model:,} = {ledger.total:,} bytes, "
-            f"{ledger.margin:,} below {ledger.cap:,}" if ledger.margin >= 0 else f"OVER THE CAP by {-ledger.margin:,} bytes",
-            highlight=False,
-        )  # fmt: skip
+        verdict = f"{ledger.margin:,} below the cap" if ledger.margin >= 0 else f"OVER THE CAP by {-ledger.margin:,}"
+        sizes = f"code {ledger.code:,} + model {ledger.model:,} = {ledger.total:,} bytes"
+        console.print(f"seed {result.seed}: {sizes}, {verdict} of {ledger.cap:,}", highlight=False, soft_wrap=True)
         console.print(f"artifact sha256 {result.artifact_sha256}", highlight=False, soft_wrap=True)
         console.print(
             "phases: " + ", ".join(f"{name} {spent:.1f} s" for name, spent in result.seconds.items()), highlight=False

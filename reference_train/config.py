@@ -31,7 +31,7 @@ class Config:
 
     # Data
     data_path: str = ""
-    """Folder of shards, or a .jsonl of documents for the byte tokenizer; empty: the text that ships with the trainer."""
+    """Folder of shards, or a .jsonl of documents for the byte tokenizer; empty: the text that ships."""
     tokenizer: str = "sentencepiece"
     tokenizer_path: str = ""
     tokenizer_meta_path: str = ""
@@ -228,7 +228,7 @@ def parse_setting(name: str, text: str) -> tuple[str, Any]:
 
 
 def settings_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Settings among the environment's variables; a likely misspelling of a setting is an error, foreign names are not."""
+    """Settings among the environment's variables; a likely misspelling is an error, foreign names are not."""
     found: dict[str, Any] = {}
     known = {name.upper() for name in (*SETTINGS, *ALIASES)}
     for name, text in environ.items():
@@ -274,6 +274,7 @@ def make_config(
 ) -> Config:
     """A configuration from a preset's settings, overrides and quirk switches."""
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    cfg = Config(**(values | dict(overrides)))
+    merged: dict[str, Any] = values | dict(overrides)
+    cfg = Config(**merged)
     chosen = set(cfg.quirks) | set(quirks) | (set(cfg.parity_quirks) if parity else set())
     return replace(cfg, quirks=tuple(sorted(chosen)))

@@ -84,7 +84,7 @@ class Scorer:
         into: EvalResult,
         price: NDArray[np.float64],
     ) -> None:
-        """Add the windows' scores. Short windows are padded at the end, where causality keeps padding without effect."""
+        """Add the windows' scores. Short windows are padded at the end, where causality keeps it without effect."""
         model.eval()
         device = model.tok_emb.weight.device
         for begin in range(0, len(windows), self.batch_windows):

@@ -111,6 +111,6 @@ def slot_on_scored_targets(logits: Tensor, targets: Tensor, *, steps: int = 8, l
     flat, wanted = logits.detach().flatten(0, -2).float(), targets.flatten()
     for _ in range(steps):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(flat + delta, wanted).backward()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(flat + delta, wanted))
         optimizer.step()
     return torch.nn.functional.cross_entropy(flat + delta.detach(), wanted, reduction="none").view(targets.shape)

@@ -41,7 +41,7 @@ class GptqSolver:
         try:
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(permuted))
             self._upper = torch.linalg.cholesky(inverse, upper=True)
-        except torch.linalg.LinAlgError as problem:
+        except RuntimeError as problem:
             raise TrainerError(
                 f"GPTQ: the damped Hessian [{len(h)}x{len(h)}] has no Cholesky factor; "
                 "raise GPTQ_CALIBRATION_BATCHES, or set QUANTIZER=sdclip"
@@ -87,7 +87,7 @@ def gptq_percentile(
 ) -> Quantized:
     """A GPTQ pass for each of five clip percentiles; keep the best (PR 1405).
 
-    The default compares what GPTQ minimizes, tr(E H Eᵀ). Quirk 18 compares the plain squared error, quirk 5 damps twice.
+    The default compares what GPTQ minimizes, tr(E H Eᵀ). Quirk 18 compares the squared error, quirk 5 damps twice.
     """
     solver = GptqSolver(hessian, already_damped=double_damping)
     best: tuple[float, Quantized] | None = None

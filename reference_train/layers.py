@@ -1,4 +1,4 @@
-"""The layers of the model. Every option of the submitted systems is an explicit argument; nothing is a global switch."""
+"""The layers of the model. Every option of the submitted systems is an explicit argument, none a global switch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class BlockWeights(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with QK norm, a learned gain per head, partial RoPE and optional XSA and value residual."""
+    """Grouped-query attention with QK norm, a learned gain per head, partial RoPE, optional XSA and value residual."""
 
     def __init__(
         self, dim: int, heads: int, kv_heads: int, gain: float, xsa: bool, value_residual: bool, own: bool
@@ -143,7 +143,8 @@ class Block(nn.Module):
 
     def mix(self, x: Tensor, x0: Tensor) -> Tensor:
         keep, first = self.resid_mix.to(x.dtype)
-        return keep * x + first * x0
+        mixed: Tensor = keep * x + first * x0
+        return mixed
 
     def normed(self, x: Tensor) -> Tensor:
         return rms_norm(x) * self.norm_scale
@@ -214,7 +215,8 @@ class BigramHash(nn.Module):
         x = self.embed(bigram_hash(ids, self.embed.num_embeddings, self.bos_id)).to(dtype)
         if self.proj is not None:
             x = linear(x, self.proj.weight)
-        return x * self.scale.to(dtype)
+        scaled: Tensor = x * self.scale.to(dtype)
+        return scaled
 
 
 class ValueEmbedding(nn.Module):
@@ -227,4 +229,5 @@ class ValueEmbedding(nn.Module):
         self.scale = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
-        return linear(self.embed(ids).to(dtype), self.proj.weight) * self.scale.to(dtype)
+        values: Tensor = linear(self.embed(ids).to(dtype), self.proj.weight) * self.scale.to(dtype)
+        return values

@@ -48,7 +48,7 @@ def _read_windows(shards: Sequence[Tokens], windows: Sequence[Window], seq_len: 
 
 
 class SequentialLoader:
-    """One token stream over all shards, wrapping at the end; ranks take neighbouring spans (baseline, PRs 1405, 1242)."""
+    """One token stream over all shards, wrapping at the end; ranks take neighbouring spans (baseline, PR 1405)."""
 
     def __init__(self, paths: Sequence[Path], rank: int, world: int, seed: int | None) -> None:
         self._shards = [read_shard(path) for path in paths]

@@ -247,7 +247,7 @@ class GPT(nn.Module):
     def logits(
         self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None
     ) -> Tensor:
-        """Softcapped logits [B, T, V]. They stay in the compute dtype: that rounding is part of the submitted models."""
+        """Softcapped logits [B, T, V]. They stay in the compute dtype, as in the submitted models."""
         x = self.hidden(ids, recurrence=recurrence, dtype=dtype, tap=tap)
         head = self.tok_emb.weight if self.lm_head is None else self.lm_head.weight
         cap = self.cfg.logit_softcap

@@ -1,7 +1,7 @@
 """Muon and its variants for matrices, AdamW for the rest.
 
 Muon (Keller Jordan, modded-nanogpt): momentum, then an approximate orthogonalization of the update by a quintic
-Newton-Schulz iteration in bf16. MuonEq-R normalizes the rows first. The bank form (PR 549) treats 3-D stacks of matrices.
+Newton-Schulz iteration in bf16. MuonEq-R normalizes the rows first. The bank form (PR 549) takes 3-D stacks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def newton_schulz(update: Tensor, steps: int) -> Tensor:
         # The order of the scalar product is that of the submitted code: it shows in the last bf16 bits.
         square = (c * gram) @ gram if x.ndim == 2 else c * (gram @ gram)
         x = a * x + (b * gram + square) @ x
-    return x.mT if transposed else x
+    result: Tensor = x.mT if transposed else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -71,7 +72,7 @@ class Muon(torch.optim.Optimizer):
         row_normalize: bool = False,
         momentum_dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(params, dict(lr=lr, momentum=momentum))
+        super().__init__(params, {"lr": lr, "momentum": momentum})
         self._steps, self._weight_decay, self._row_normalize = steps, weight_decay, row_normalize
         self._momentum_dtype = momentum_dtype
 
@@ -87,7 +88,9 @@ class Muon(torch.optim.Optimizer):
             if world > 1:
                 flat = torch.cat([update.flatten() for update in updates])
                 dist.all_reduce(flat)
-                updates = [u.view_as(p) for u, p in zip(flat.split([p.numel() for p in params]), params, strict=True)]
+                updates = [
+                    u.view_as(p) for u, p in zip(torch.split(flat, [p.numel() for p in params]), params, strict=True)
+                ]
             for p, update in zip(params, updates, strict=True):
                 p.mul_(1 - group["lr"] * self._weight_decay)
                 p.add_(update.to(p.dtype), alpha=-group["lr"])
@@ -105,7 +108,8 @@ class Muon(torch.optim.Optimizer):
         if self._row_normalize:
             nesterov = nesterov / nesterov.float().norm(dim=-1, keepdim=True).clamp_min(1e-7).to(nesterov.dtype)
         aspect = max(1.0, p.shape[-2] / p.shape[-1]) ** 0.5
-        return (newton_schulz(nesterov, self._steps) * aspect).bfloat16()
+        update: Tensor = newton_schulz(nesterov, self._steps) * aspect
+        return update.bfloat16()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,7 @@ class ParameterGroups:
 
 
 def group_parameters(model: nn.Module) -> ParameterGroups:
-    """Embedding tables; matrices (for Muon); scales, gains and gates; the untied head. Every parameter, exactly once."""
+    """Embedding tables; matrices (for Muon); scales, gains and gates; the untied head. Every parameter once."""
     groups = ParameterGroups({}, {}, {}, {})
     banks = any(name.endswith("_bank") for name, _ in model.named_parameters())
     for name, p in model.named_parameters():

@@ -1,4 +1,4 @@
-"""From a payload to bytes on disk, and the ledger of what is submitted: code bytes + model bytes, against 16,000,000."""
+"""From a payload to bytes on disk, and the ledger of what is submitted: code + model bytes, at most 16,000,000."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RAW_LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
 
 def byte_shuffle(data: bytes, stride: int = 2) -> bytes:
-    """Bytes at positions 0 mod stride first, then 1 mod stride, ...: the high bytes of fp16 numbers become neighbours."""
+    """Bytes at positions 0 mod stride first, then 1 mod stride, ...: the high bytes of fp16 become neighbours."""
     if len(data) < stride:
         return data
     return SHUFFLE_MAGIC + bytes([stride]) + b"".join(data[phase::stride] for phase in range(stride))
@@ -48,9 +48,9 @@ def compress(data: bytes, compressor: str) -> bytes:
     if compressor == "lzma":
         return lzma.compress(data, preset=6)
     if compressor == "brotli":
-        return brotli.compress(data, quality=11)
+        return bytes(brotli.compress(data, quality=11))
     if compressor == "zstd":
-        return zstandard.ZstdCompressor(level=22).compress(data)
+        return bytes(zstandard.ZstdCompressor(level=22).compress(data))
     raise TrainerError(f"unknown COMPRESSOR {compressor!r}: use one of {', '.join(COMPRESSORS)}")
 
 

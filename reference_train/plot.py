@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT, MARGIN = 720, 360, 48
@@ -11,7 +11,7 @@ COLORS = ("#2f6fab", "#b5482a", "#4d8a3f", "#7a4fa3")
 Curve = Sequence[tuple[int, float]]
 
 
-def curve_svg(curves: dict[str, Curve], title: str) -> str:
+def curve_svg(curves: Mapping[str, Curve], title: str) -> str:
     """Loss curves over steps; each named curve gets its own scale-free colour and a legend entry."""
     points = [point for curve in curves.values() for point in curve]
     if not points:
@@ -26,7 +26,8 @@ def curve_svg(curves: dict[str, Curve], title: str) -> str:
         return f"{px:.1f},{py:.1f}"
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{MARGIN}" y="22" font-size="14">{escape(title)}</text>',
@@ -40,12 +41,12 @@ def curve_svg(curves: dict[str, Curve], title: str) -> str:
         x = place(step, low).split(",")[0]
         parts.append(f'<text x="{x}" y="{HEIGHT - MARGIN + 18}" text-anchor="middle">{step:.0f}</text>')
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">step</text>')
-    for (name, curve), color in zip(curves.items(), COLORS * len(curves), strict=False):
+    for curve, color in zip(curves.values(), COLORS * len(curves), strict=False):
         line = " ".join(place(x, y) for x, y in curve)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.5"/>')
     for k, name in enumerate(curves):
-        y = 40 + 16 * k
+        top = 40 + 16 * k
         color = COLORS[k % len(COLORS)]
-        parts.append(f'<rect x="{WIDTH - MARGIN - 150}" y="{y - 9}" width="10" height="10" fill="{color}"/>')
-        parts.append(f'<text x="{WIDTH - MARGIN - 134}" y="{y}">{escape(name)}</text>')
+        parts.append(f'<rect x="{WIDTH - MARGIN - 150}" y="{top - 9}" width="10" height="10" fill="{color}"/>')
+        parts.append(f'<text x="{WIDTH - MARGIN - 134}" y="{top}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

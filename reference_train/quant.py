@@ -1,8 +1,8 @@
 """Round-to-nearest quantizers with one fp16 scale per output row.
 
 Three ways to choose the clip of a row: a fixed quantile of |w| (baseline), the best of five quantiles (PR 1242), or k
-standard deviations (SDClip, PR 1394). Below a clip of 1 the originals use a constant step of 1/R (quirks 2 and 4), which
-wastes most of the range on rows of small weights; it is off here unless asked for.
+standard deviations (SDClip, PR 1394). Below a clip of 1 the originals use a constant step of 1/R (quirks 2 and 4),
+which wastes most of the range on rows of small weights; it is off here unless asked for.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def round_to_grid(weight: Tensor, scale: Tensor, limit: int) -> Tensor:
 
 
 def quantize_int8(weight: Tensor, *, unrounded_scale: bool = False, floor: bool = False) -> Quantized:
-    """int8 with a clip at the 0.9999984 quantile. Quirk 3: values rounded with the fp32 scale, which is not the stored one."""
+    """int8 with a clip at the 0.9999984 quantile. Quirk 3: rounds with the fp32 scale, which is not stored."""
     weight = weight.float()
     limit = 127
     if weight.ndim != 2:

@@ -235,7 +235,7 @@ def pick_device(cfg: Config, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise TrainerError(
-            f"preset {cfg.preset!r} runs on a GPU and this machine has none that PyTorch sees: run it on a GPU machine, "
+            f"preset {cfg.preset!r} runs on a GPU, and PyTorch sees none here: run it on a GPU machine, "
             f"use a tiny preset (tiny-{cfg.preset}), or set DEVICE=cpu"
         )
     return torch.device("cuda", local_rank)

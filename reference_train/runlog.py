@@ -38,6 +38,5 @@ class RunLog:
         self(f"versions: python={platform.python_version()} {packages}")
 
     def metric(self, label: str, result: EvalResult, seconds: float, extra: str = "") -> None:
-        self(
-            f"{label} val_loss:{result.val_loss:.8f} val_bpb:{result.val_bpb:.8f}{extra} eval_time:{seconds * 1000:.0f}ms"
-        )
+        score = f"val_loss:{result.val_loss:.8f} val_bpb:{result.val_bpb:.8f}"
+        self(f"{label} {score}{extra} eval_time:{seconds * 1000:.0f}ms")

@@ -55,7 +55,7 @@ def read_shard(path: Path) -> Tokens:
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
-    """Sorted `fineweb_<split>_NNNNNN.bin` files. Sidecars (`fineweb_val_bytes_*`) match the naive glob and are left out."""
+    """Sorted `fineweb_<split>_NNNNNN.bin` files. Sidecars (`fineweb_val_bytes_*`) are left out."""
     paths = sorted(
         p for p in folder.glob(f"fineweb_{split}_*.bin") if p.stem.removeprefix(f"fineweb_{split}_").isdigit()
     )
@@ -80,7 +80,7 @@ def truncate_validation(tokens: Tokens, seq_len: int) -> Tokens:
 
 
 def check_vocabulary(tokens: Tokens, vocab_size: int, where: str) -> None:
-    """Shards of another tokenizer show as ids beyond the vocabulary; the embedding look-up would crash or read garbage."""
+    """Shards of another tokenizer show as ids beyond the vocabulary; the embedding look-up would crash."""
     largest = int(tokens.max()) if len(tokens) else 0
     if largest >= vocab_size:
         raise TrainerError(

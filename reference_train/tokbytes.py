@@ -125,6 +125,6 @@ def check_total(counted: float, source_bytes: int, where: str) -> None:
     """Bytes over a whole split must be the UTF-8 length of its text, to the byte."""
     if round(counted) != source_bytes:
         raise TrainerError(
-            f"{where}: the byte table counts {counted:.0f} bytes for a text of {source_bytes}; bits per byte would be off "
-            f"by {counted / source_bytes - 1:+.3%}: use a byte-exact table or a sidecar"
+            f"{where}: the byte table counts {counted:.0f} bytes for a text of {source_bytes}; "
+            f"bits per byte would be off by {counted / source_bytes - 1:+.3%}: use a byte-exact table or a sidecar"
         )

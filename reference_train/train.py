@@ -280,9 +280,8 @@ class Trainer:
                 if self.step <= 5 or self.step % cfg.train_log_every == 0:
                     seconds = self.elapsed()
                     rate = self.step * cfg.train_batch_tokens / max(seconds, 1e-9)
-                    self.log(
-                        f"{self.step}/{cfg.iterations} train_loss: {loss:.4f} train_time: {seconds / 60:.1f}m tok/s: {rate:.0f}"
-                    )
+                    pace = f"train_time: {seconds / 60:.1f}m tok/s: {rate:.0f}"
+                    self.log(f"{self.step}/{cfg.iterations} train_loss: {loss:.4f} {pace}")
                 if self.cap_seconds > 0 and self._any_rank(self.elapsed() >= self.cap_seconds):
                     stop_after = min(stop_after, self.step)
                 if checkpoint is not None and self._any_rank(self._stop_requested):

@@ -47,48 +47,48 @@ def golden_batch() -> tuple[Any, Any]:
     return ids[:, :24], ids[:, 1:]
 
 
-COMMON: dict[str, Any] = dict(vocab_size=48, model_dim=64, num_heads=4, num_kv_heads=2)
-LEAKY: dict[str, Any] = dict(num_layers=6, negative_slope=0.5, ln_scale=True, rope_dims=8)
-BASE = dict(num_layers=5, mlp_hidden=128)
-P1471 = LEAKY | dict(
-    mlp_hidden=256,
-    rope_ref_len=16,
-    ve_dim=16,
-    ve_layers=(4, 5),
-    xsa_last_n=6,
-    skip_gates=True,
-    recur_layers=(2, 3),
-    lanes_from=4,
-    dead_skips=True,
-)
-P1405 = LEAKY | dict(
-    mlp_hidden=192,
-    rope_ref_len=1024,
-    ve_dim=16,
-    ve_layers=(4, 5),
-    xsa_last_n=6,
-    smear_gate=True,
-    bigram_rows=40,
-    bigram_dim=24,
-    value_residual=True,
-)
-P1738 = LEAKY | dict(
-    mlp_hidden=256,
-    rope_ref_len=64,
-    xsa_last_n=6,
-    skip_gates=True,
-    num_loops=2,
-    loop_start=2,
-    loop_end=3,
-    parallel_from=4,
-)
+COMMON: dict[str, Any] = {"vocab_size": 48, "model_dim": 64, "num_heads": 4, "num_kv_heads": 2}
+LEAKY: dict[str, Any] = {"num_layers": 6, "negative_slope": 0.5, "ln_scale": True, "rope_dims": 8}
+BASE = {"num_layers": 5, "mlp_hidden": 128}
+P1471 = LEAKY | {
+    "mlp_hidden": 256,
+    "rope_ref_len": 16,
+    "ve_dim": 16,
+    "ve_layers": (4, 5),
+    "xsa_last_n": 6,
+    "skip_gates": True,
+    "recur_layers": (2, 3),
+    "lanes_from": 4,
+    "dead_skips": True,
+}
+P1405 = LEAKY | {
+    "mlp_hidden": 192,
+    "rope_ref_len": 1024,
+    "ve_dim": 16,
+    "ve_layers": (4, 5),
+    "xsa_last_n": 6,
+    "smear_gate": True,
+    "bigram_rows": 40,
+    "bigram_dim": 24,
+    "value_residual": True,
+}
+P1738 = LEAKY | {
+    "mlp_hidden": 256,
+    "rope_ref_len": 64,
+    "xsa_last_n": 6,
+    "skip_gates": True,
+    "num_loops": 2,
+    "loop_start": 2,
+    "loop_end": 3,
+    "parallel_from": 4,
+}
 GOLDEN = [
     ("base", BASE, False, 147_860, 3.9362166, None),
     ("1471", P1471, False, 276_636, 4.0783319, (-0.557169, 0.363055, -0.838802, 0.815354)),
     ("1471 recurrent", P1471, True, 276_636, 4.0815082, (-0.515060, 0.418943, -0.762618, 0.835559)),
     (
         "1471 no NTK",
-        P1471 | dict(rope_ref_len=64),
+        P1471 | {"rope_ref_len": 64},
         True,
         276_636,
         4.0832872,
@@ -96,7 +96,7 @@ GOLDEN = [
     ),
     (
         "1471 one lane",
-        P1471 | dict(rope_ref_len=64, lanes_from=0),
+        P1471 | {"rope_ref_len": 64, "lanes_from": 0},
         True,
         276_635,
         4.0826020,
@@ -105,7 +105,7 @@ GOLDEN = [
     ("1405", P1405, False, 229_857, 4.0942268, (-0.495906, 1.036633, -1.053354, -0.781073)),
     (
         "1405 no VRL",
-        P1405 | dict(value_residual=False),
+        P1405 | {"value_residual": False},
         False,
         229_852,
         4.0836253,
@@ -113,7 +113,7 @@ GOLDEN = [
     ),
     (
         "1242 banks",
-        P1405 | dict(value_residual=False, xsa_last_n=2, parameter_banks=True),
+        P1405 | {"value_residual": False, "xsa_last_n": 2, "parameter_banks": True},
         False,
         229_852,
         4.2858653,
@@ -139,37 +139,66 @@ def test_tiny_forward_matches_golden(config: Any, recurrence: bool, params: int,
 
 
 FULL = [
-    ("base", dict(vocab_size=1024, num_layers=9, mlp_hidden=1024), 17_059_912),
+    ("base", {"vocab_size": 1024, "num_layers": 9, "mlp_hidden": 1024}, 17_059_912),
     (
         "1471",
-        dict(
-            vocab_size=8192, num_layers=11, mlp_hidden=2048, skip_gates=True, ve_dim=128, ve_layers=(9, 10), lanes_from=7,
-            recur_layers=(3, 4, 5), dead_skips=True,
-        ),
+        {
+            "vocab_size": 8192,
+            "num_layers": 11,
+            "mlp_hidden": 2048,
+            "skip_gates": True,
+            "ve_dim": 128,
+            "ve_layers": (9, 10),
+            "lanes_from": 7,
+            "recur_layers": (3, 4, 5),
+            "dead_skips": True,
+        },
         37_022_812,
     ),
     (
         "1405",
-        dict(
-            vocab_size=998, num_layers=11, mlp_hidden=1536, ve_dim=128, ve_layers=(9, 10), value_residual=True,
-            smear_gate=True, bigram_rows=3072, bigram_dim=112,
-        ),
+        {
+            "vocab_size": 998,
+            "num_layers": 11,
+            "mlp_hidden": 1536,
+            "ve_dim": 128,
+            "ve_layers": (9, 10),
+            "value_residual": True,
+            "smear_gate": True,
+            "bigram_rows": 3072,
+            "bigram_dim": 112,
+        },
         27_050_854,
     ),
     (
         "1242",
-        dict(
-            vocab_size=1024, num_layers=11, mlp_hidden=1536, ve_dim=128, ve_layers=(9, 10), smear_gate=True,
-            bigram_rows=10240, bigram_dim=128, parameter_banks=True,
-        ),
+        {
+            "vocab_size": 1024,
+            "num_layers": 11,
+            "mlp_hidden": 1536,
+            "ve_dim": 128,
+            "ve_layers": (9, 10),
+            "smear_gate": True,
+            "bigram_rows": 10240,
+            "bigram_dim": 128,
+            "parameter_banks": True,
+        },
         28_042_332,
     ),
     (
         "1738",
-        dict(vocab_size=8192, num_layers=11, mlp_hidden=2048, skip_gates=True, num_loops=2, loop_start=3, loop_end=5),
+        {
+            "vocab_size": 8192,
+            "num_layers": 11,
+            "mlp_hidden": 2048,
+            "skip_gates": True,
+            "num_loops": 2,
+            "loop_start": 3,
+            "loop_end": 5,
+        },
         35_944_536,
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("config", "params"), [f[1:] for f in FULL], ids=[f[0] for f in FULL])

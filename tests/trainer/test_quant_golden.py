@@ -43,16 +43,79 @@ def hessian() -> Any:
 STD_SCALES = (0.0534668, 0.05435181, 0.052948, 0.0512085)
 STD8_SCALES = (0.02030945, 0.02064514, 0.02011108, 0.01945496)
 GOLDEN: list[tuple[str, Callable[[Any, Any], Quantized], int, int, str, tuple[float, ...], float, float]] = [
-    ("int8", lambda w, h: quantize_int8(w, unrounded_scale=True, floor=True), 1256, 30732, "fa6bcbfc", (0.00787354,) * 4, 5.15e-6, 36.62638),
-    ("pct31", lambda w, h: quantize_percentile(w, 31, floor=True), 304, 7474, "87264086", (0.03225708,) * 4, 8.7162e-5, 633.15474),
-    ("pct20", lambda w, h: quantize_percentile(w, 20, floor=True), 179, 4761, "2dc764fd", (0.04998779,) * 4, 2.0656e-4, 1486.17804),
-    ("sdclip6", lambda w, h: quantize_sdclip(w, 12.85, 31, floor=True), 260, 5716, "cf4e054a", STD_SCALES, 1.2735e-4, 882.63542),
-    ("sdclip8", lambda w, h: quantize_sdclip(w, 20.0, 127, floor=True, unrounded_scale=True), 760, 16640, "076a95e6", STD8_SCALES, 1.9747e-5, 140.54533),
-    ("gptq1471", lambda w, h: gptq_sdclip(w, h, 12.85, 31, floor=True), 288, 5846, "f7245f9f", STD_SCALES, 6.2255e-4, 433.16889),
+    (
+        "int8",
+        lambda w, h: quantize_int8(w, unrounded_scale=True, floor=True),
+        1256,
+        30732,
+        "fa6bcbfc",
+        (0.00787354,) * 4,
+        5.15e-6,
+        36.62638,
+    ),
+    (
+        "pct31",
+        lambda w, h: quantize_percentile(w, 31, floor=True),
+        304,
+        7474,
+        "87264086",
+        (0.03225708,) * 4,
+        8.7162e-5,
+        633.15474,
+    ),
+    (
+        "pct20",
+        lambda w, h: quantize_percentile(w, 20, floor=True),
+        179,
+        4761,
+        "2dc764fd",
+        (0.04998779,) * 4,
+        2.0656e-4,
+        1486.17804,
+    ),
+    (
+        "sdclip6",
+        lambda w, h: quantize_sdclip(w, 12.85, 31, floor=True),
+        260,
+        5716,
+        "cf4e054a",
+        STD_SCALES,
+        1.2735e-4,
+        882.63542,
+    ),
+    (
+        "sdclip8",
+        lambda w, h: quantize_sdclip(w, 20.0, 127, floor=True, unrounded_scale=True),
+        760,
+        16640,
+        "076a95e6",
+        STD8_SCALES,
+        1.9747e-5,
+        140.54533,
+    ),
+    (
+        "gptq1471",
+        lambda w, h: gptq_sdclip(w, h, 12.85, 31, floor=True),
+        288,
+        5846,
+        "f7245f9f",
+        STD_SCALES,
+        6.2255e-4,
+        433.16889,
+    ),
     ("gptq1394", lambda w, h: gptq_sdclip(w, h, 12.85, 31), 322, 6388, "db88ee26", STD_SCALES, 5.5478e-4, 389.53948),
     ("gptq8", lambda w, h: gptq_sdclip(w, h, 20.0, 127), 759, 16675, "0b9e9136", STD8_SCALES, 9.8445e-5, 61.04884),
-    ("gptq1405", lambda w, h: gptq_percentile(w, h, 31, floor=True, plain_mse=True), 303, 7565, "894a624a", (0.03225708,) * 4, 4.1233e-4, 284.48456),
-]  # fmt: skip
+    (
+        "gptq1405",
+        lambda w, h: gptq_percentile(w, h, 31, floor=True, plain_mse=True),
+        303,
+        7565,
+        "894a624a",
+        (0.03225708,) * 4,
+        4.1233e-4,
+        284.48456,
+    ),
+]
 
 
 def test_closed_form_inputs() -> None:
@@ -144,9 +207,21 @@ OPTIMIZERS: list[tuple[dict[str, Any], tuple[int, int], float, tuple[float, ...]
     ({"weight_decay": 0.1}, (10, 6), -0.2523, (0.0813, -0.0597, -0.0836, 0.0776), 0.5662),
     ({"weight_decay": 0.1, "row_normalize": True}, (6, 10), -0.0926, (0.0811, -0.0588, -0.0812, 0.0815), 0.5589),
     ({"weight_decay": 0.1, "row_normalize": True}, (10, 6), -0.2606, (0.0794, -0.0619, -0.0835, 0.0769), 0.5638),
-    ({"weight_decay": 0.1, "momentum_dtype": torch.bfloat16}, (1, 6, 10), -0.0864, (0.0820, -0.0574, -0.0794, 0.0839), 0.5588),
-    ({"weight_decay": 0.1, "momentum_dtype": torch.bfloat16}, (1, 10, 6), -0.2476, (0.0811, -0.0593, -0.0825, 0.0777), 0.5659),
-]  # fmt: skip
+    (
+        {"weight_decay": 0.1, "momentum_dtype": torch.bfloat16},
+        (1, 6, 10),
+        -0.0864,
+        (0.0820, -0.0574, -0.0794, 0.0839),
+        0.5588,
+    ),
+    (
+        {"weight_decay": 0.1, "momentum_dtype": torch.bfloat16},
+        (1, 10, 6),
+        -0.2476,
+        (0.0811, -0.0593, -0.0825, 0.0777),
+        0.5659,
+    ),
+]
 
 
 @pytest.mark.parametrize(("options", "shape", "total", "first", "norm"), OPTIMIZERS)

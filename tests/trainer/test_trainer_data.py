@@ -212,7 +212,12 @@ def test_metadata_table_pads_and_refuses_another_format(tmp_path: Path) -> None:
 
 
 def _config(tmp_path: Path, **settings: object) -> Config:
-    values: dict[str, object] = dict(tokenizer="bytes", vocab_size=260, eval_seq_len=64, data_path=str(tmp_path))
+    values: dict[str, object] = {
+        "tokenizer": "bytes",
+        "vocab_size": 260,
+        "eval_seq_len": 64,
+        "data_path": str(tmp_path),
+    }
     return Config(**(values | settings))  # type: ignore[arg-type]
 
 

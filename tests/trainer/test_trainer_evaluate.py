@@ -78,16 +78,16 @@ def test_chunk_counts_match_golden() -> None:
 
 def small_model(seed: int = 0, **options: Any) -> GPT:
     torch.manual_seed(seed)
-    shape: dict[str, Any] = dict(
-        vocab_size=32,
-        num_layers=4,
-        model_dim=32,
-        num_heads=4,
-        num_kv_heads=2,
-        mlp_hidden=64,
-        rope_dims=4,
-        negative_slope=0.5,
-    )
+    shape: dict[str, Any] = {
+        "vocab_size": 32,
+        "num_layers": 4,
+        "model_dim": 32,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "mlp_hidden": 64,
+        "rope_dims": 4,
+        "negative_slope": 0.5,
+    }
     model = GPT(ModelConfig(**(shape | options)))
     initialize(model, orthogonal=True, embed_std=0.3, aux_projection=1.0)
     with torch.no_grad():
@@ -98,10 +98,24 @@ def small_model(seed: int = 0, **options: Any) -> GPT:
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "base": {},
-    "1471": dict(xsa_last_n=4, skip_gates=True, ve_dim=8, ve_layers=(2, 3), recur_layers=(1, 2), lanes_from=3),
-    "1405": dict(xsa_last_n=4, value_residual=True, smear_gate=True, bigram_rows=40, bigram_dim=8, bos_id=1),
-    "1242": dict(xsa_last_n=1, smear_gate=True, bigram_rows=40, bigram_dim=8, parameter_banks=True),
-    "1738": dict(xsa_last_n=4, skip_gates=True, num_loops=2, loop_start=1, loop_end=2, parallel_from=2),
+    "1471": {
+        "xsa_last_n": 4,
+        "skip_gates": True,
+        "ve_dim": 8,
+        "ve_layers": (2, 3),
+        "recur_layers": (1, 2),
+        "lanes_from": 3,
+    },
+    "1405": {
+        "xsa_last_n": 4,
+        "value_residual": True,
+        "smear_gate": True,
+        "bigram_rows": 40,
+        "bigram_dim": 8,
+        "bos_id": 1,
+    },
+    "1242": {"xsa_last_n": 1, "smear_gate": True, "bigram_rows": 40, "bigram_dim": 8, "parameter_banks": True},
+    "1738": {"xsa_last_n": 4, "skip_gates": True, "num_loops": 2, "loop_start": 1, "loop_end": 2, "parallel_from": 2},
 }
 
 
@@ -226,7 +240,7 @@ def test_forbidden_methods_cheat() -> None:
     assert slot_on_scored_targets(logits, tokens[None, 1:65], steps=40, lr=0.3).mean().item() < before - 0.05
     cfg = make_config(
         read_preset("tiny-caseops-prequant-ttt"),
-        dict(eval_seq_len=32, prequant_ttt_chunk_tokens=64, prequant_ttt_lr=0.01, prequant_ttt_freeze_blocks=1),
+        {"eval_seq_len": 32, "prequant_ttt_chunk_tokens": 64, "prequant_ttt_lr": 0.01, "prequant_ttt_freeze_blocks": 1},
     )
     prequant_ttt(model, tokens, cfg, Scorer(False), lambda line: None)
     assert evaluate(model, tokens, price, Scorer(False), seq_len=32, stride=32).val_loss < honest.val_loss - 0.3

@@ -82,7 +82,7 @@ def test_container_rejects_damage_and_objects() -> None:
     ):
         with pytest.raises(TrainerError, match=message):
             load_tree(bad)
-    with pytest.raises(TypeError, match="not [A-Za-z]*Path"):
+    with pytest.raises(TypeError, match=r"not [A-Za-z]*Path"):
         dump_tree({"a": Path()})
 
 

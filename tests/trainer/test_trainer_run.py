@@ -34,11 +34,23 @@ from reference_train.schedule import PhaseClock, training_fraction, warmdown_by_
 from reference_train.train import Ranks, Trainer, build_model, model_config  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[2]
-QUICK: dict[str, Any] = dict(
-    iterations=4, warmup_steps=1, train_batch_tokens=512, train_seq_len=64, eval_seq_len=64, eval_stride=64,
-    ttt_chunk_tokens=4096, gptq_calibration_batches=2, val_loss_every=0, num_layers=6, model_dim=32, num_heads=2,
-    num_kv_heads=1, mlp_mult=2.0, passthrough_numel=600,
-)  # fmt: skip
+QUICK: dict[str, Any] = {
+    "iterations": 4,
+    "warmup_steps": 1,
+    "train_batch_tokens": 512,
+    "train_seq_len": 64,
+    "eval_seq_len": 64,
+    "eval_stride": 64,
+    "ttt_chunk_tokens": 4096,
+    "gptq_calibration_batches": 2,
+    "val_loss_every": 0,
+    "num_layers": 6,
+    "model_dim": 32,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "mlp_mult": 2.0,
+    "passthrough_numel": 600,
+}
 
 
 @pytest.fixture(scope="session")
@@ -272,7 +284,7 @@ def test_names_and_values_are_checked() -> None:
     with pytest.raises(TrainerError, match="did you mean scylla-gptq"):
         read_preset("scyla-gptq")
     with pytest.raises(TrainerError, match="NUM_HEADS must divide"):
-        model_config(make_config(read_preset("tiny"), dict(num_heads=5)))
+        model_config(make_config(read_preset("tiny"), {"num_heads": 5}))
     with pytest.raises(TrainerError, match="no switch for quirk 99"):
         make_config(read_preset("tiny"), {}, quirks=(99,))
 
@@ -294,8 +306,14 @@ def test_record_folder_holds_what_it_says(few_docs: str, tmp_path: Path, capsys:
     assert "artifact sha256" in capsys.readouterr().out
     names = {path.name for path in record.iterdir()}
     assert names == {
-        "README.md", "submission.json", "train_seed1.log", "train_seed2.log", "train_gpt.py", "final_model.ptz", "curve.svg",
-    }  # fmt: skip
+        "README.md",
+        "submission.json",
+        "train_seed1.log",
+        "train_seed2.log",
+        "train_gpt.py",
+        "final_model.ptz",
+        "curve.svg",
+    }
     submission = json.loads((record / "submission.json").read_text())
     seeds = submission["seed_results"]
     assert submission["val_bpb"] == pytest.approx((seeds["1"]["val_bpb"] + seeds["2"]["val_bpb"]) / 2)
@@ -312,8 +330,13 @@ def test_record_folder_holds_what_it_says(few_docs: str, tmp_path: Path, capsys:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"SEED": "2"}
     done = subprocess.run(
         [sys.executable, "-P", "train_gpt.py", "--quiet", "--seeds", "2"],
-        cwd=record, env=environment, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+        cwd=record,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     digest = next(line for line in log.splitlines() if line.startswith("artifact_sha256:")).split(":")[1]
     assert digest in done.stdout
