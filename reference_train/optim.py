@@ -102,6 +102,8 @@ class Muon(torch.optim.Optimizer):
         state = self.state[p]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
+        # Loading a state casts it to the parameter's dtype; a bf16 buffer survives that trip unchanged.
+        state["momentum"] = state["momentum"].to(self._momentum_dtype)
         buffer: Tensor = state["momentum"]
         buffer.mul_(momentum).add_(gradient)
         nesterov = gradient.add(buffer, alpha=momentum)

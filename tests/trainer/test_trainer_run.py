@@ -109,7 +109,7 @@ def build_model_meta(cfg: Any) -> Any:
 )
 @pytest.mark.parametrize("parity", [False, True])
 def test_tiny_presets_run_from_training_to_score(preset: str, parity: bool, few_docs: str, tmp_path: Path) -> None:
-    cfg = quick(preset, few_docs, parity=parity, recur_start_step=2, gptq_calibration_batches=1)
+    cfg = quick(preset, few_docs, parity=parity, recur_start_step=2, gptq_calibration_batches=1, ema_decay=0.5)
     log = RunLog()
     result = run(cfg, tmp_path, log=log)
     assert result.outcome.train_curve[-1][1] < result.outcome.train_curve[0][1]
@@ -125,8 +125,9 @@ def test_same_seed_same_artifact_and_another_seed_another(few_docs: str, tmp_pat
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_resuming_gives_the_artifact_of_an_uninterrupted_run(few_docs: str, tmp_path: Path) -> None:
-    cfg = quick("tiny", few_docs)
+@pytest.mark.parametrize("preset", ["tiny", "tiny-scylla-ttt"])
+def test_resuming_gives_the_artifact_of_an_uninterrupted_run(preset: str, few_docs: str, tmp_path: Path) -> None:
+    cfg = quick(preset, few_docs)
     whole = run(cfg, tmp_path)
     checkpoint = tmp_path / "state.ckpt"
 
