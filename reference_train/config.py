@@ -111,7 +111,6 @@ class Config:
     swa_every: int = 50
     swa_threshold: float = 0.2
     late_qat_threshold: float = 0.0
-    compile: bool = False
     checkpoint_every: int = 0
     val_loss_every: int = 1000
     train_log_every: int = 200

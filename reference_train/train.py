@@ -147,8 +147,7 @@ class Trainer:
         self.cfg, self.data, self.ranks, self.clock, self.log = cfg, data, ranks, clock, log
         self.dtype = compute_dtype(cfg, ranks.device)
         self.model = build_model(cfg, ranks.device)
-        forward: nn.Module = torch.compile(self.model, dynamic=False) if cfg.compile else self.model  # type: ignore[assignment]
-        self._forward = DistributedDataParallel(forward) if ranks.world > 1 else forward
+        self._forward: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
         self.optimizers = Optimizers(
             self.model, optim_config(cfg), tied=cfg.tie_embeddings, bank_momentum_bf16=cfg.parameter_banks
         )
