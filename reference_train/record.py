@@ -1,0 +1,66 @@
+"""A record folder: README, submission.json, one log per seed, the script, the artifact and the curve."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from reference_train.config import Config
+from reference_train.plot import curve_svg
+from reference_train.run import SeedResult
+
+
+def write_record(folder: Path, cfg: Config, results: Sequence[SeedResult], command: str) -> None:
+    """Everything but the script, the artifact and the logs, which the runs have written already."""
+    best = max(results, key=lambda result: result.ledger.total)
+    scores = [result.val_bpb for result in results]
+    submission = {
+        "author": "reference trainer",
+        "github_id": "reference-train",
+        "name": f"Reference run of {cfg.preset}",
+        "blurb": cfg.description,
+        "date": f"{date.today().isoformat()}T00:00:00Z",
+        "val_loss": round(statistics.fmean(result.val_loss for result in results), 8),
+        "val_bpb": round(statistics.fmean(scores), 8),
+        "bytes_total": best.ledger.total,
+        "bytes_code": best.ledger.code,
+        "bytes_model": best.ledger.model,
+        "seed_results": {
+            str(r.seed): {
+                "val_loss": round(r.val_loss, 8),
+                "val_bpb": round(r.val_bpb, 8),
+                "artifact_bytes": r.ledger.model,
+            }
+            for r in results
+        },
+    }
+    (folder / "submission.json").write_text(json.dumps(submission, indent=2) + "\n", encoding="utf-8")
+    curves = {f"train, seed {r.seed} (nats/token)": r.outcome.train_curve for r in results}
+    curves |= {f"validation, seed {r.seed} (bpb)": r.outcome.val_curve for r in results}
+    (folder / "curve.svg").write_text(curve_svg(curves, f"{cfg.preset}: loss over steps"), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(cfg, results, command), encoding="utf-8")
+
+
+def _readme(cfg: Config, results: Sequence[SeedResult], command: str) -> str:
+    scores = [result.val_bpb for result in results]
+    lines = [f"# Reference run of {cfg.preset}", "", cfg.description + ".", ""]
+    if cfg.forbidden:
+        lines += [f"**Not a legal submission: {cfg.forbidden}.** It exists to show the size of the effect.", ""]
+    lines += [
+        f"Headline metric: `{results[0].headline}`.",
+        "",
+        "| seed | steps | val_loss (nats/token) | val_bpb | model bytes | code bytes | total bytes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.seed} | {r.outcome.steps} | {r.val_loss:.8f} | {r.val_bpb:.8f} | {r.ledger.model} | {r.ledger.code} | "
+        f"{r.ledger.total} |"
+        for r in results
+    ]
+    mean = f"Mean val_bpb {statistics.fmean(scores):.8f}"
+    spread = f", sample standard deviation (ddof 1) {statistics.stdev(scores):.8f}" if len(scores) > 1 else ""
+    lines += ["", mean + spread + ".", "", "Run command:", "", "```bash", command, "```", "", "![curve](curve.svg)", ""]
+    return "\n".join(lines)
