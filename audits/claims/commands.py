@@ -120,8 +120,6 @@ def check_left_on(context: Context) -> Decision:
         return Decision.not_applicable("README and JSON deny no feature that has a switch")
     if submission.program.main is None:
         return Decision.not_available("the folder has no script")
-    if not documented_commands(submission):
-        return Decision.not_available("the README documents no command that runs the script")
     if submission.program.main.opaque:
         return Decision.not_available("the packed script could not be unwrapped, so its defaults are unknown")
     named = {topic: switches(submission, topic) for topic in denied}
@@ -130,6 +128,8 @@ def check_left_on(context: Context) -> Decision:
         return Decision.of(findings)
     if not any(named.values()):
         return Decision.not_available("the script has no switch for what is denied; needs the program analysis")
+    if not documented_commands(submission):
+        return Decision.not_available("the README documents no command that runs the script; by default the feature is off")
     off = ", ".join(f"{switch.name}={switch.value}" for found in named.values() for switch in found)
     rest = ", ".join(WORDS[topic] for topic, found in named.items() if not found)
     return Decision.passed(f"the documented command leaves it off: {off}" + (f" (no switch for {rest})" if rest else ""))
@@ -144,23 +144,26 @@ def _left_on(submission: Submission, topic: str, found: tuple[Switch, ...]) -> I
     qualified = openly_claimed(submission, topic)
     if qualified and claim.form == "prose":
         return
-    command = documented_commands(submission)[0]
+    command = next(iter(documented_commands(submission)), None)
     runs = headline_runs(submission)
     logged = next((state for headline in runs if (state := logged_switch(submission, headline.run, switch))), None)
     seen = next((trace for headline in runs for trace in traces(headline.run, headline.metric, topic)), None)
-    how = "sets" if switch.set_by_command else "does not change the default of"
-    places = [claim.source, switch.source, *([] if switch.set_by_command else [command.source])]
-    message = (
-        f"{WORDS[topic]} is denied, but run as documented the script has it on: the command {how} {switch.name} ({switch.value})"
-    )
+    places = [claim.source, switch.source]
+    if command is None:
+        message = f"{WORDS[topic]} is denied and no command is documented; with its defaults the script has it on ({switch.name})"
+    else:
+        how = "sets" if switch.set_by_command else "does not change the default of"
+        message = f"{WORDS[topic]} is denied, but run as documented the script has it on: the command {how} {switch.name} ({switch.value})"
+        if not switch.set_by_command:
+            places.append(command.source)
     if logged is not None and not logged[0]:
-        message += "; the logged run had it off, so the command is not the one that ran"
+        message += "; the logged run had it off, so it was started in another way"
         places.append(logged[1])
     elif seen is None and runs:
-        message += "; the logs show no trace of it, so the command is not the one that ran"
+        message += "; the logs show no trace of it, so the run was started in another way"
     used = _is_used(submission, switch)
     yield Finding(
-        Outcome.FAIL if used and not qualified and claim.form != "prose" else Outcome.REVIEW,
+        Outcome.FAIL if used and command is not None and not qualified and claim.form != "prose" else Outcome.REVIEW,
         message,
         tuple(dict.fromkeys(places)),
         Confidence.HIGH if used and not qualified else Confidence.MEDIUM,

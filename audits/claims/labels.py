@@ -53,9 +53,7 @@ def _relabelled(run: Run) -> Iterator[Finding]:
 
 def _differs(one: Metric, other: Metric) -> bool:
     """Whether two lines print different values in the same words; the reader's label may leave out a qualifier in brackets."""
-    return (
-        one.bpb is not None and other.bpb is not None and not one.bpb.agrees(other.bpb) and _words(one) == _words(other)
-    )
+    return one.bpb is not None and other.bpb is not None and not one.bpb.agrees(other.bpb) and _words(one) == _words(other)
 
 
 def _words(metric: Metric) -> str:

@@ -38,14 +38,16 @@ class Switch:
 
 
 def switches(submission: Submission, topic: str) -> tuple[Switch, ...]:
-    """The switches of a feature under the documented command; of several commands, off wins: the reader may have meant that."""
+    """The switches of a feature under the documented command, or with no settings at all when none is documented. Of several
+    commands, off wins: the reader may have meant that."""
     reads = first_reads(submission)
     commands = documented_commands(submission)
     found = []
     for name, read in sorted(reads.items()):
         if not _NAMES[topic].fullmatch(name):
             continue
-        states = [_state(name, read, {setting.name: setting for setting in command.settings}, reads) for command in commands]
+        settings = [{setting.name: setting for setting in command.settings} for command in commands] or [{}]
+        states = [_state(name, read, one, reads) for one in settings]
         known = [state for state in states if state is not None]
         if known and len(known) == len(states):
             found.append(min(known, key=lambda state: state.on))

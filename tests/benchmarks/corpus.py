@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-from verifier.submission.load import load_submission
-
 from verifier.challenge.load import load_challenge
 from verifier.engine.audit import Plan, audit_source
 from verifier.engine.context import PullRequest
@@ -30,6 +28,7 @@ from verifier.engine.registry import load_rules
 from verifier.git.pull_request import first_commit_day, pull_request
 from verifier.git.repository import GitError, Repository
 from verifier.submission.git_source import GitTreeSource
+from verifier.submission.load import load_submission
 from verifier.submission.logs.model import Run, SizeKind
 
 MASS = 6

@@ -26,7 +26,8 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
-def commands() -> tuple[Command, ...]:
+def commands(wanted: str | None) -> tuple[Command, ...]:
+    """Our own commands and, unless one of them is `wanted`, those that other packages register (loading them takes time)."""
     own = (
         Command("audit", "audit record folders", audit.EXAMPLE, audit.add_arguments, audit.run),
         Command("ci", "audit what a pull request changes", ci.EXAMPLE, ci.add_arguments, ci.run),
@@ -34,8 +35,10 @@ def commands() -> tuple[Command, ...]:
         Command(
             "explain", "print one rule's page", "verifier explain TIM003", rules.add_explain_arguments, rules.run_explain_command
         ),
-        Command("doctor", "what this machine can do", "verifier doctor", doctor.add_arguments, doctor.run),
+        Command("doctor", "what this machine can do", doctor.EXAMPLE, doctor.add_arguments, doctor.run),
     )
+    if wanted in {command.name for command in own}:
+        return own
     plugged = []
     for entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry.name):
         module = entry.load()
@@ -43,7 +46,7 @@ def commands() -> tuple[Command, ...]:
     return (*own, *plugged)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(wanted: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="verifier",
         description="Audit submissions to model-training contests. Reads only: nothing of a submission is executed by `audit`.",
@@ -52,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"verifier {version('contest-verifier')}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in commands():
+    for command in commands(wanted):
         sub = subparsers.add_parser(
             command.name,
             help=command.help,
@@ -66,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 2 for usage, 4 for a bug of the verifier."""
-    args = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
     try:
         return int(args.run(args))
     except UsageFailure as failure:

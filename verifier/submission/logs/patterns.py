@@ -51,8 +51,8 @@ def read_int(text: str) -> int | None:
 
 
 def in_seconds(value: float, unit: str | None, default: str) -> float:
-    """`value` in seconds; `default` is the unit where none is printed."""
-    return value * _SECONDS[(unit or default).lower()]
+    """`value` in seconds, to the microsecond; `default` is the unit where none is printed."""
+    return round(value * _SECONDS[(unit or default).lower()], 6)
 
 
 def read_duration(text: str, start: int = 0) -> float | None:

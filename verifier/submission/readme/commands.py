@@ -41,6 +41,7 @@ _PROCESSES = re.compile(r"--nproc[-_]per[-_]node(?:=(\S+))?$|--num[-_]processes(
 _SCRIPT = re.compile(r"[^\s=]{1,300}\.(?:py|sh)$")
 _SPAN = re.compile(r"(?<!`)`([^`\n]{1,4000})`(?!`)")
 _RUNS = re.compile(r"\b(?:torchrun|python3?|bash|accelerate)\s")
+_BARE = re.compile(r"\s{0,8}(?:\$ )?(?:[A-Z][A-Z0-9_]{0,60}=\S{1,200} ){0,40}(?:torchrun|python3?) \S[^`]{0,2000}\.py\b")
 _REDIRECT = re.compile(r"\d{0,2}(?:>>?|<)(?:&\d|&-)?$|\d{0,2}>>?\S|&>>?|2>&1")
 
 
@@ -53,6 +54,9 @@ def read_run_commands(page: Page) -> tuple[RunCommand, ...]:
             found += _of_block(page, block, exported)
         elif block.kind in ("prose", "bullet"):
             for line in block.lines:
+                if _BARE.match(line.text):
+                    found += _of_block(page, Block("inline", (line,)), {})
+                    continue
                 for span in _SPAN.finditer(line.text):
                     if _RUNS.search(span[1]):
                         inline = Block("inline", (Line(line.number, span[1]),))
