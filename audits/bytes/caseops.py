@@ -86,9 +86,7 @@ def decode(text: str) -> str:
 
 def is_caseops(model: SentencePieceModel) -> bool:
     """Whether the model reserves all four controls as pieces of their own."""
-    reserved = {
-        piece for piece, kind in zip(model.model.pieces, model.model.types, strict=True) if kind == USER_DEFINED
-    }
+    reserved = {piece for piece, kind in zip(model.model.pieces, model.model.types, strict=True) if kind == USER_DEFINED}
     return {control.encode() for control in CONTROLS} <= reserved
 
 

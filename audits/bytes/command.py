@@ -23,19 +23,19 @@ from audits.bytes.sentencepiece_model import SentencePieceModel
 from audits.bytes.shards import find_shards, open_shards
 from audits.bytes.strict import CANONICAL, SOURCE_TEXT, TokenSet, audit
 from audits.bytes.tokenmonster_vocab import TokenMonsterModel
+from verifier.cli.errors import EXIT_FINDINGS, EXIT_NOTHING, EXIT_OK, UsageFailure
+from verifier.cli.output import add_output_options, check_targets, parse_targets, write_targets
 
 HELP = "strict byte audit of a tokenizer over a validation set"
 EXAMPLE = (
-    "example: verifier bytes --tokenizer scylla.yaml --meta scylla.meta.npz "
+    "verifier bytes --tokenizer scylla.yaml --meta scylla.meta.npz "
     "--tokens 'data/fineweb_val_*.bin' --docs docs_val.jsonl --strict"
 )
-EXIT_OK, EXIT_NOT_EXACT, EXIT_USAGE, EXIT_NOTHING = 0, 1, 2, 3
 FORMATS = ("human", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options and those that every command has."""
-    parser.epilog = EXAMPLE
     parser.add_argument("--tokenizer", required=True, metavar="FILE", help=".model, .vocab, .yaml, or the word byte260")
     parser.add_argument("--tokens", required=True, metavar="GLOB", help="token shards; all of them are audited")
     parser.add_argument("--meta", type=Path, metavar="FILE", help="byte metadata (npz) that the submission counts with")
@@ -53,47 +53,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--transform", choices=("auto", "none", "caseops"), default="auto", help="transform in front of the tokenizer"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 unless everything is exact")
-    parser.add_argument(
-        "--differences", type=int, default=5, metavar="N", help="differing documents to show (default 5)"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="human")
-    parser.add_argument(
-        "--output", action="append", default=[], metavar="[FORMAT=]FILE", help="write to a file; may be repeated"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing on standard output")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on standard error")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument("--differences", type=int, default=5, metavar="N", help="differing documents to show (default 5)")
+    add_output_options(parser, FORMATS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the audit; returns the exit code. Problems with the inputs go to standard error with exit code 2."""
+    """Run the audit; returns the exit code. Raises `UsageFailure` when the inputs can't be audited."""
+    targets = parse_targets(args, FORMATS)
+    check_targets(targets)
     try:
-        outputs = [_output(spec, args.format) for spec in args.output]
         result = _audit(args)
-    except (ByteAuditError, OSError) as error:
-        sys.stderr.write(f"verifier bytes: nothing was audited: {error}\n")
-        return EXIT_USAGE
-    texts = {"human": render(result), "json": json.dumps(result.to_json(), indent=2, ensure_ascii=True) + "\n"}
-    for kind, path in outputs:
-        try:
-            path.write_text(texts[kind], encoding="utf-8")
-        except OSError as error:
-            sys.stderr.write(f"verifier bytes: cannot write {path}: {error.strerror}\n")
-            return EXIT_USAGE
-    if not args.quiet:
-        # The shown text comes from the audited files: whatever the terminal cannot encode is escaped.
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        sys.stdout.write(texts[args.format].encode(encoding, "backslashreplace").decode(encoding))
+    except (ByteAuditError, OSError) as failure:
+        raise UsageFailure(f"nothing was audited: {failure}") from failure
+    renderers = {
+        "human": lambda: render(result),
+        "json": lambda: json.dumps(result.to_json(), indent=2, ensure_ascii=True) + "\n",
+    }
+    write_targets([(file, renderers[name]) for name, file in targets])
     if result.tokens == 0:
         return EXIT_NOTHING
-    return EXIT_NOT_EXACT if args.strict and not result.exact else EXIT_OK
-
-
-def _output(spec: str, default: str) -> tuple[str, Path]:
-    kind, equals, name = spec.partition("=")
-    if equals and kind in FORMATS:
-        return kind, Path(name)
-    return default, Path(spec)
+    return EXIT_FINDINGS if args.strict and not result.exact else EXIT_OK
 
 
 def load_model(name: str, transform: str) -> TokenModel:

@@ -89,9 +89,7 @@ class Comparison:
         elif left:
             problem = f"the tokens hold {self._position} documents, the source {self._documents}"
         exact = not self._bad and not problem
-        return Truth(
-            self.name, self._bytes, self._documents, self._bad + self._missing, exact, tuple(self._differences), problem
-        )
+        return Truth(self.name, self._bytes, self._documents, self._bad + self._missing, exact, tuple(self._differences), problem)
 
 
 def difference(document: int, source: bytes, decoded: bytes, reason: str) -> Difference:

@@ -126,9 +126,7 @@ def _read_npy(data: bytes, what: str) -> NDArray[np.generic]:
         raise ByteAuditError(f"{what}: unreadable array header")
     descr, shape = header["descr"], header["shape"]
     if not isinstance(descr, str) or descr[1:2] not in tuple("biufU"):
-        raise ByteAuditError(
-            f"{what} holds {str(descr)[:40]!r}: only numbers, booleans and text are read, never pickles"
-        )
+        raise ByteAuditError(f"{what} holds {str(descr)[:40]!r}: only numbers, booleans and text are read, never pickles")
     try:
         dtype = np.dtype(descr)
     except (TypeError, ValueError):

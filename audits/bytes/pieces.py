@@ -68,9 +68,7 @@ class PieceTable:
             size = int(where[-1])
             where -= counts
             out = np.empty(size + WORD, dtype=np.uint8)
-            target: NDArray[np.complex128] = np.ndarray(
-                shape=(size + 1,), dtype=np.complex128, buffer=out, strides=(1,)
-            )
+            target: NDArray[np.complex128] = np.ndarray(shape=(size + 1,), dtype=np.complex128, buffer=out, strides=(1,))
             target[where] = self._words.take(tokens)
             if self._longest > WORD:
                 self._write_tails(out, tokens, counts, where)

@@ -11,24 +11,19 @@ def render(result: StrictResult) -> str:
     described = ", ".join(f"{name} {value}" for name, value in result.tokenizer.items() if value is not None)
     lines.append(f"tokenizer        {printable(described)}")
     lines.append(f"tokens           {result.tokens:,}")
-    lines.append(
-        f"documents        {result.docs:,}" if result.docs is not None else "documents        no boundary token known"
-    )
+    lines.append(f"documents        {result.docs:,}" if result.docs is not None else "documents        no boundary token known")
     lines.append(f"decoded bytes    {result.decoded_bytes:,}")
     if result.metadata_bytes is not None:
         lines.append(f"counted bytes    {result.metadata_bytes:,} ({printable(result.metadata_source or '')})")
     if result.sidecar_bytes is not None:
         lines.append(
-            f"sidecar bytes    {result.sidecar_bytes:,} "
-            f"({result.sidecar_mismatches:,} entries differ from the decoded bytes)"
+            f"sidecar bytes    {result.sidecar_bytes:,} ({result.sidecar_mismatches:,} entries differ from the decoded bytes)"
         )
     for truth in result.truths:
         lines += _truth(truth)
     factor = result.factor
     if factor is not None and factor != 1.0:
-        lines.append(
-            f"overcount        {factor - 1.0:+.4%}; a logged BPB times {factor:.6f} is the BPB over the right bytes"
-        )
+        lines.append(f"overcount        {factor - 1.0:+.4%}; a logged BPB times {factor:.6f} is the BPB over the right bytes")
     lines += _classes(result.classes, result.drift)
     if result.worst_tokens:
         lines += ["", "tokens with the largest drift (counted and true bytes are sums over all uses)"]

@@ -234,9 +234,7 @@ class _Run:
         beyond = beyond[beyond != (-1 if bos is None else bos)]
         if beyond.size:
             times = int(self._counts[beyond].sum())
-            self._problems.append(
-                f"{times} tokens have ids outside the vocabulary of {model.size} (first: {int(beyond[0])})"
-            )
+            self._problems.append(f"{times} tokens have ids outside the vocabulary of {model.size} (first: {int(beyond[0])})")
         if self.done == 0:
             self._problems.append("the shards hold no tokens")
 
@@ -265,9 +263,7 @@ class _Run:
         drift = np.abs(counted - true)
         order = np.argsort(-drift, kind="stable")[:most]
         return tuple(
-            TokenDrift(
-                token, self._tokens.model.label(token), int(self._counts[token]), int(counted[token]), int(true[token])
-            )
+            TokenDrift(token, self._tokens.model.label(token), int(self._counts[token]), int(counted[token]), int(true[token]))
             for token in order.tolist()
             if drift[token]
         )

@@ -141,9 +141,7 @@ class TokenMonsterModel:
             stored = parsed.table()
             charset = CHARSETS.index(parsed.charset)
             return cls(
-                Vocabulary(
-                    stored, parsed.capcode, charset, parsed.normalization, parsed.unk, "yaml", len(set(stored) - {b""})
-                )
+                Vocabulary(stored, parsed.capcode, charset, parsed.normalization, parsed.unk, "yaml", len(set(stored) - {b""}))
             )
         return cls(parse_vocabulary(data))
 

@@ -267,8 +267,6 @@ def _setting(vocabulary: YamlVocabulary, name: str, value: str, number: int) -> 
         # Each of these makes TokenMonster choose ids by itself; a vocabulary that needs it must be exported with its
         # ids.
         if _boolean(value, name, number) and not (name == "unk" and vocabulary.unk is not None):
-            raise ByteAuditError(
-                f"line {number}: {name} makes ids depend on the tokenizer; export the vocabulary with ids"
-            )
+            raise ByteAuditError(f"line {number}: {name} makes ids depend on the tokenizer; export the vocabulary with ids")
     else:
         raise ByteAuditError(f"line {number}: unknown setting {name[:40]!r}")

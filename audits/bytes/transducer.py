@@ -80,9 +80,7 @@ class Transducer:
                 data = self._redo(index, state, first, hard, data, lengths, truth)
         return Decoded(data, lengths, counts, truth, swallowed=self._swallowed(index, state, chosen))
 
-    def _swallowed(
-        self, index: NDArray[np.intp], state: NDArray[np.uint8], chosen: NDArray[np.intp]
-    ) -> NDArray[np.int64]:
+    def _swallowed(self, index: NDArray[np.intp], state: NDArray[np.uint8], chosen: NDArray[np.intp]) -> NDArray[np.int64]:
         """Bytes that a pending delete mark took from a token, charged to the token that left the mark open."""
         victims = np.flatnonzero((state & 1).view(np.bool_))
         lost = self._lost.take(chosen.take(victims))

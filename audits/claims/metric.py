@@ -17,6 +17,7 @@ from verifier.ledger.claims import (
     claimed_seeds,
     fact_tolerance,
     headline_runs,
+    own_metadata,
 )
 from verifier.rule import Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.logs.model import Metric, Run
@@ -166,9 +167,11 @@ def _unexplained(submission: Submission, scored: Sequence[Run], claimed: Fact) -
 
 def _doubt(submission: Submission, scored: Sequence[Run], claimed: Fact) -> str:
     """Why the logs at hand may not be all there is, or the number not the claim."""
-    if all(claimed.source.path != metadata.path for metadata in submission.metadata):
+    if all(claimed.source.path != one.path for one in submission.metadata):
         return "only the README states it, so a human should confirm that it is the claim"
+    metadata = own_metadata(submission)
     listed = {claim.seed for claim in claimed_seeds(submission) if claim.seed is not None}
+    listed |= set(metadata.seeds) if metadata is not None else set()
     have = {run.seed for run in scored if run.final_metrics}
     missing = sorted(listed - have)
     if missing:

@@ -216,6 +216,8 @@ def exit_code(report: Report, fail_on: str) -> int:
     }
     if crossed[fail_on]:
         return EXIT_FINDINGS
-    if any(result.outcome is Outcome.ERROR for one in submissions for result in one.rules):
+    broken_rule = any(result.outcome is Outcome.ERROR for one in submissions for result in one.rules)
+    broken_reader = any(problem.kind == "reader-error" for one in submissions for problem in one.problems)
+    if broken_rule or broken_reader:
         return EXIT_INTERNAL
     return EXIT_OK

@@ -217,6 +217,9 @@ def _measure_ratio(metric: Metric, ratio: float, tolerance: float, family: str |
     def nearest(rows: Iterable[ValidationStream]) -> ValidationStream | None:
         return min(rows, key=lambda row: abs(row.bytes_per_token - ratio), default=None)
 
+    if tolerance > FAR:
+        # Too few digits to tell one tokenizer from another.
+        return answer(Stream.UNKNOWN, None)
     own = [row for row in challenge.streams if row.family == family]
     matching = [row for row in challenge.streams if _near(ratio, row.bytes_per_token, RATIO_MATCH + tolerance)]
     match = nearest([row for row in matching if row in own] or matching)

@@ -46,7 +46,7 @@ def assemble(
         rules=answers.results,
         findings=answers.findings,
         facts=_facts(submission, runs),
-        timelines=tuple(build_timeline(run) for run, _ in runs),
+        timelines=tuple(build_timeline(run, metric) for run, metric in runs),
         seeds=_seed_rows(submission, runs),
         sizes=size_bars(submission),
         curves=tuple(curve for run, _ in runs for curve in _curves(run)),
@@ -64,7 +64,7 @@ def assemble(
 
 def _seed_rows(submission: Submission, runs: Sequence[tuple[Run, Metric | None]]) -> tuple[SeedRow, ...]:
     claimed = {claim.seed: claim.val_bpb for claim in claimed_seeds(submission) if claim.val_bpb is not None}
-    return tuple(_seed_row(run, metric, claimed.get(run.seed), build_timeline(run)) for run, metric in runs)
+    return tuple(_seed_row(run, metric, claimed.get(run.seed), build_timeline(run, metric)) for run, metric in runs)
 
 
 def _seed_row(run: Run, headline: Metric | None, claimed: Fact | None, timeline: Timeline) -> SeedRow:

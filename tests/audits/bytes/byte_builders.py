@@ -43,9 +43,7 @@ def field(number: int, body: bytes | int) -> bytes:
 
 def model_bytes(pieces, *, dummy=0, extra=1, denormalizer=b"") -> bytes:
     """`pieces`: (text, type) pairs."""
-    out = b"".join(
-        field(1, field(1, text.encode() if isinstance(text, str) else text) + field(3, kind)) for text, kind in pieces
-    )
+    out = b"".join(field(1, field(1, text.encode() if isinstance(text, str) else text) + field(3, kind)) for text, kind in pieces)
     out += field(2, field(35, 1)) + field(3, field(1, b"identity") + field(3, dummy) + field(4, extra))
     return out + (field(5, field(2, denormalizer)) if denormalizer else b"")
 

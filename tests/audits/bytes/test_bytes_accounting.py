@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from byte_builders import metadata, model_bytes, npy, plain_pieces, raw_npz, shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from audits.bytes.metadata import load_metadata
 from audits.bytes.model import ByteAuditError
 from audits.bytes.sentencepiece_model import SentencePieceModel, parse_model
 from audits.bytes.shards import find_shards, open_shard, open_shards, read_blocks
+from tests.audits.bytes.byte_builders import metadata, model_bytes, npy, plain_pieces, raw_npz, shard
 
 
 def plainly(table, ids):
@@ -116,13 +116,9 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
 
 def test_shards_are_read_in_blocks_over_files(tmp_path):
     values = list(range(1000))
-    paths = [
-        shard(tmp_path / f"val_{n}.bin", part) for n, part in enumerate((values[:10], [], values[10:777], values[777:]))
-    ]
+    paths = [shard(tmp_path / f"val_{n}.bin", part) for n, part in enumerate((values[:10], [], values[10:777], values[777:]))]
     for size in (1, 7, 256, 5000):
-        blocks = (
-            list(read_blocks(open_shards(paths), size)) if size > 1 else list(read_blocks(open_shards(paths[:1]), 1))
-        )
+        blocks = list(read_blocks(open_shards(paths), size)) if size > 1 else list(read_blocks(open_shards(paths[:1]), 1))
         assert np.concatenate(blocks).tolist() == (values if size > 1 else values[:10])
         assert all(len(block) == size for block in blocks[:-1])
 

@@ -1,19 +1,17 @@
 import numpy as np
 import pytest
-from byte_builders import caseops_pieces, model_bytes, plain_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audits.bytes import caseops
 from audits.bytes.model import ByteAuditError, TokenClass, one_document
 from audits.bytes.sentencepiece_model import SentencePieceModel, parse_model
+from tests.audits.bytes.byte_builders import caseops_pieces, model_bytes, plain_pieces
 
 MODEL = caseops.CaseOpsModel(SentencePieceModel(parse_model(model_bytes(caseops_pieces(), extra=0))))
 FIRST_BYTE = 4
 CONTROLS = [MODEL.inner.model.pieces.index(control.encode()) for control in caseops.CONTROLS]
-TEXT = st.text(
-    st.one_of(st.sampled_from("aAbBzZ 1é'’" + "".join(caseops.CONTROLS)), st.characters(exclude_categories=["Cs"]))
-)
+TEXT = st.text(st.one_of(st.sampled_from("aAbBzZ 1é'’" + "".join(caseops.CONTROLS)), st.characters(exclude_categories=["Cs"])))
 
 
 @given(TEXT)
@@ -81,9 +79,7 @@ def test_bytes_per_token_are_those_of_the_source(texts):
         row = [1]
         for char in caseops.encode(text):
             known = char in caseops.CONTROLS
-            row += (
-                [CONTROLS[caseops.CONTROLS.index(char)]] if known else [FIRST_BYTE + value for value in char.encode()]
-            )
+            row += [CONTROLS[caseops.CONTROLS.index(char)]] if known else [FIRST_BYTE + value for value in char.encode()]
         rows.append(row)
     ids = np.array([token for row in rows for token in row], dtype=np.uint16)
     decoded = MODEL.decode(ids, np.flatnonzero(ids == 1))

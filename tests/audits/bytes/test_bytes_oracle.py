@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
-from byte_builders import shard
 
 from audits.bytes import caseops, strict
 from audits.bytes.accounting import ByteTable
@@ -16,6 +15,7 @@ from audits.bytes.metadata import load_metadata
 from audits.bytes.model import one_document
 from audits.bytes.sentencepiece_model import SentencePieceModel
 from audits.bytes.tokenmonster_vocab import TokenMonsterModel
+from tests.audits.bytes.byte_builders import shard
 
 DATA = Path(os.environ.get("CONTEST_VERIFIER_DATA", "/nonexistent"))
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="CONTEST_VERIFIER_DATA is not set")
@@ -83,9 +83,7 @@ def test_the_withdrawn_bundle_drifts(tmp_path):
     tokens, docs, records = bundle_set(tmp_path, "998")
     table = load_metadata(DATA / "scylla_998/candidate.meta.npz").table
     zero, no = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.bool_)
-    table = ByteTable(
-        np.append(table.base, zero), np.append(table.leading, no), np.append(table.boundary, no), "candidate"
-    )
+    table = ByteTable(np.append(table.base, zero), np.append(table.leading, no), np.append(table.boundary, no), "candidate")
     result = strict.audit(tokens, table=table, docs=docs)
     assert result.truth is not None
     assert not result.exact
@@ -120,10 +118,7 @@ def test_sentencepiece_models_decode_as_the_library_does(name):
         return
     restored = caseops.CaseOpsModel(model).decode(ids, starts)
     refused = {at for at, _ in restored.undecodable}
-    parts = [
-        text if begin in refused else caseops.decode(text)
-        for text, begin in zip(expected, starts.tolist(), strict=True)
-    ]
+    parts = [text if begin in refused else caseops.decode(text) for text, begin in zip(expected, starts.tolist(), strict=True)]
     assert restored.data.tobytes() == "".join(parts).encode()
     # One document holds a sign that normalisation turns into letters in front of a case control.
     assert len(refused) == 1

@@ -4,13 +4,13 @@ import random
 import numpy as np
 import pytest
 import sentencepiece
-from byte_builders import BYTE, CONTROL, NORMAL, UNKNOWN, field, model_bytes, plain_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audits.bytes.model import ByteAuditError, one_document
 from audits.bytes.pieces import PieceTable
 from audits.bytes.sentencepiece_model import SentencePieceModel, parse_model
+from tests.audits.bytes.byte_builders import BYTE, CONTROL, NORMAL, UNKNOWN, field, model_bytes, plain_pieces
 
 TEXT = "the quick brown Fox jumps over lazy dogs and 1234 numbers, naïve café 漢字 ok well-known"
 WORDS = TEXT.split()
@@ -136,9 +136,7 @@ def test_damaged_models_never_crash(data):
     good = model_bytes(plain_pieces())
     at = data.draw(st.integers(0, len(good) - 1))
     damaged = data.draw(
-        st.sampled_from(
-            [good[:at], good[:at] + b"\xff" * 11 + good[at:], good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]]
-        )
+        st.sampled_from([good[:at], good[:at] + b"\xff" * 11 + good[at:], good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]])
     )
     try:
         model = SentencePieceModel(parse_model(damaged))

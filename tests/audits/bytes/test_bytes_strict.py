@@ -1,9 +1,15 @@
-import argparse
 import json
 
 import numpy as np
 import pytest
-from byte_builders import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from audits.bytes import caseops, strict
+from audits.bytes.accounting import ByteTable
+from audits.bytes.model import ByteAuditError
+from audits.bytes.raw_bytes import RawByteModel
+from tests.audits.bytes.byte_builders import (
     CAPCODE_TEXTS,
     caseops_pieces,
     documents,
@@ -15,13 +21,7 @@ from byte_builders import (
     shard,
     vocab_bytes,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from audits.bytes import caseops, command, strict
-from audits.bytes.accounting import ByteTable
-from audits.bytes.model import ByteAuditError
-from audits.bytes.raw_bytes import RawByteModel
+from verifier.cli.main import main
 
 TEXTS = ["Hello, world", "", "naïve 漢字 😀", "ends in a newline\n", "the end"]
 OFFSET = 4
@@ -33,9 +33,7 @@ def spelled(texts):
 
 
 def run(capsys, *args):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    code = command.run(parser.parse_args([str(arg) for arg in args]))
+    code = main(["bytes", *(str(arg) for arg in args)])
     return code, capsys.readouterr()
 
 
@@ -73,13 +71,7 @@ def test_an_exact_set_is_exact(capsys, byte_set):
     assert code == 0
     assert report["exact"] is True
     assert report["docs"] == len(TEXTS)
-    assert (
-        report["source_bytes"]
-        == report["metadata_bytes"]
-        == report["decoded_bytes"]
-        == report["sidecar_bytes"]
-        == total
-    )
+    assert report["source_bytes"] == report["metadata_bytes"] == report["decoded_bytes"] == report["sidecar_bytes"] == total
     assert report["bad_docs"] == 0
     assert report["overcount_fraction"] == 0.0
     assert report["correction"] == {"factor": 1.0}
@@ -281,9 +273,7 @@ def test_caseops_with_its_sidecar_is_exact_and_its_own_table_is_not(capsys, tmp_
 def test_the_canonical_stream_is_a_source_of_its_own(capsys, byte_set):
     folder, options = byte_set
     (folder / "s.model").write_bytes(model_bytes(plain_pieces(), extra=0))
-    shard(
-        folder / "s_val_0.bin", [token for text in TEXTS for token in [1, *(OFFSET + v for v in text.upper().encode())]]
-    )
+    shard(folder / "s_val_0.bin", [token for text in TEXTS for token in [1, *(OFFSET + v for v in text.upper().encode())]])
     more = ["--source-tokens", str(folder / "s_val_*"), "--source-tokenizer", str(folder / "s.model")]
     code, report = audit_json(capsys, options, *more)
     assert (code, report["exact"], report["judged_by"]) == (0, True, "source_text")
@@ -296,9 +286,7 @@ def test_a_set_without_boundaries_is_compared_as_one_text(tmp_path, monkeypatch)
     from audits.bytes.tokenmonster_vocab import TokenMonsterModel, parse_vocabulary
 
     monkeypatch.setattr(strict, "CHUNK", 5)
-    model = TokenMonsterModel(
-        parse_vocabulary(vocab_bytes([(text, token) for token, text in enumerate(CAPCODE_TEXTS)]))
-    )
+    model = TokenMonsterModel(parse_vocabulary(vocab_bytes([(text, token) for token, text in enumerate(CAPCODE_TEXTS)])))
     rng = np.random.default_rng(1)
     for _ in range(60):
         ids = rng.integers(0, len(CAPCODE_TEXTS), size=40)

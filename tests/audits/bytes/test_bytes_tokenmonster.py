@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from byte_builders import CAPCODE_TEXTS, vocab_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,6 +7,7 @@ from audits.bytes import capcode
 from audits.bytes.model import ByteAuditError, TokenClass, one_document
 from audits.bytes.tokenmonster_vocab import TokenMonsterModel, parse_vocabulary
 from audits.bytes.tokenmonster_yaml import parse_yaml_vocabulary
+from tests.audits.bytes.byte_builders import CAPCODE_TEXTS, vocab_bytes
 
 ENTRIES = [(text, token) for token, text in enumerate(CAPCODE_TEXTS)]
 
@@ -22,9 +22,7 @@ LEVEL_1 = TokenMonsterModel(
         vocab_bytes([(b"\x7f", 0), (b"\x7f ", 1), (b" a", 2), (b"a\x7f", 3), (b"\xc3", 4), (b"\x7fb", 5)], capcode=1)
     )
 )
-IDS = st.lists(
-    st.one_of(st.integers(0, len(ENTRIES) - 1), st.sampled_from([0, 1, 2, 3, 17, 18, 21, 22, 23, 999])), max_size=40
-)
+IDS = st.lists(st.one_of(st.integers(0, len(ENTRIES) - 1), st.sampled_from([0, 1, 2, 3, 17, 18, 21, 22, 23, 999])), max_size=40)
 
 
 def stored(model, ids):
@@ -77,9 +75,7 @@ def test_a_cut_changes_nothing(ids, level):
     cut = model.cut(row, one_document())
     whole = model.decode(row, one_document()).data.tobytes()
     none = np.zeros(0, dtype=np.intp)
-    assert (
-        model.decode(row[:cut], one_document()).data.tobytes() + model.decode(row[cut:], none).data.tobytes() == whole
-    )
+    assert model.decode(row[:cut], one_document()).data.tobytes() + model.decode(row[cut:], none).data.tobytes() == whole
 
 
 def test_long_chains_of_one_state_are_followed():

@@ -37,12 +37,13 @@ COMMAND = "```bash\nDATA_PATH=./x SEED=42 torchrun --standalone --nproc_per_node
 
 @dataclass(frozen=True)
 class Seed:
-    """One log. `tail` is what follows the sliding-window line."""
+    """One log. `head`, `middle` and `tail` stand before the run, after training and after the last score."""
 
     seed: int
     bpb: str
     tail: str = ""
     head: str = ""
+    middle: str = ""
     bytes: int = 15_900_000
 
     def text(self) -> str:
@@ -51,7 +52,7 @@ class Seed:
             f"{self.head}seed:{self.seed}\n{steps}"
             f"step:6000/20000 val_loss:1.9000 val_bpb:1.1253 train_time:600000ms step_avg:100.00ms\n"
             f"stopping_early: wallclock_cap train_time:600000ms step:6000/20000\n"
-            f"DIAGNOSTIC post_ema val_loss:1.9100 val_bpb:1.1312 eval_time:2000ms\n"
+            f"DIAGNOSTIC post_ema val_loss:1.9100 val_bpb:1.1312 eval_time:2000ms\n{self.middle}"
             f"Serialized model int8+zlib: {self.bytes - 50_000} bytes\n"
             f"Total submission size int8+zlib: {self.bytes} bytes\n"
             f"final_int8_zlib_roundtrip_exact val_loss:1.95000000 val_bpb:1.15490000\n"

@@ -26,24 +26,20 @@ class TestMetric:
     @pytest.mark.parametrize(
         ("claim", "outcome", "word"),
         [
-            (1.102, Outcome.PASS, "mean of final_sliding_window_exact over 3"),
-            (1.1, Outcome.REVIEW, "the best"),
-            (1.101, Outcome.REVIEW, "mean over 2 of 3"),
-            (1.1549, Outcome.REVIEW, "although the log ends with"),
-            (1.1312, Outcome.REVIEW, "diagnostic"),
-            (1.1253, Outcome.REVIEW, "in-training"),
-            (1.0512, Outcome.FAIL, "no logged value"),
+            ("1.10200", Outcome.PASS, "mean of final_sliding_window_exact over 3"),
+            ("1.10000", Outcome.REVIEW, "the best"),
+            ("1.10100", Outcome.REVIEW, "mean over 2 of 3"),
+            ("1.15490", Outcome.PASS, "mean of final_int8_zlib_roundtrip_exact"),
+            ("1.13120", Outcome.REVIEW, "diagnostic"),
+            ("1.12530", Outcome.REVIEW, "in-training"),
+            ("1.05120", Outcome.FAIL, "no logged value"),
         ],
     )
-    def test_what_explains_the_claim(self, tmp_path: Path, claim: float, outcome: Outcome, word: str) -> None:
+    def test_what_explains_the_claim(self, tmp_path: Path, claim: str, outcome: Outcome, word: str) -> None:
         metadata = {"val_bpb": claim, "seeds": [42, 1337, 2024]}
         decision = decide("CLM001", context(tmp_path, metadata=metadata))
-        if claim == 1.1549:
-            # A worse metric quoted instead of a better final one gains nothing.
-            assert decision.outcome is Outcome.PASS
-        else:
-            assert decision.outcome is outcome
-            assert word in decision.reason
+        assert decision.outcome is outcome
+        assert word in decision.reason
 
     def test_a_failure_cites_the_claim_and_the_nearest_line(self, tmp_path: Path) -> None:
         decision = decide("CLM001", context(tmp_path, metadata={"val_bpb": 1.0512}))
@@ -92,7 +88,9 @@ class TestContradiction:
     def test_text_alone_decides_nothing(self, tmp_path: Path) -> None:
         assert decide("CLM002", context(tmp_path, readme=DENIAL)).outcome is Outcome.NOT_AVAILABLE
 
-    @pytest.mark.parametrize("line", ["- PR #1412: no TTT, 1.0835", "| arm (no TTT) | 1.1 |", "- No TTT before scoring"])
+    @pytest.mark.parametrize(
+        "line", ["- PR #1412: no TTT, 1.0835", "| Arm | BPB |\n|--|--|\n| base (no TTT) | 1.1 |", "- No TTT before scoring"]
+    )
     def test_sentences_about_something_else(self, tmp_path: Path, line: str) -> None:
         seeds = (Seed(42, "1.10000000", LEGAL_TTT, TTT_ON),)
         readme = f"# Example\n\n{line}\n\n{COMMAND}"
@@ -104,7 +102,7 @@ class TestContradiction:
         lines = "".join(
             f"prequant_ttt:epoch {n}/{epochs} val_bpb=1.0{n:02d}000 lr=0.0005 time=16.8s\n" for n in range(1, epochs + 1)
         )
-        seeds = tuple(Seed(seed.seed, seed.bpb, head=lines) for seed in SEEDS)
+        seeds = tuple(Seed(seed.seed, seed.bpb, middle=lines) for seed in SEEDS)
         metadata = {"compliance": {"score_first_ttt": True}}
         assert decide("CLM002", context(tmp_path, metadata=metadata, seeds=seeds)).outcome is outcome
 

@@ -106,7 +106,9 @@ def test_the_same_shards_scored_on_the_documents_that_were_held_out() -> None:
 
 
 def test_other_shard_counts_pass_and_none_is_not_available() -> None:
-    assert decide("VAL003", submission(caseops(shards="80"))).outcome is Outcome.PASS
+    assert decide("VAL003", submission(caseops(shards="80"))).outcome is Outcome.INFO
+    published = dataclasses.replace(run(42, pair(1.1, 2.435924)), train_shards=Value("80", Location("train_seed42.log", 9)))
+    assert decide("VAL003", submission(published)).outcome is Outcome.PASS
     assert decide("VAL003", submission(caseops())).outcome is Outcome.NOT_AVAILABLE
 
 
