@@ -51,7 +51,7 @@ LIBRARIES = [
     "RAY_",
     "FLASH_ATTN",
 ]
-"""Prefixes of variables that libraries and tools read, not the script."""
+"""Prefixes of variables that libraries, tools and the contest's own data script read, not the training script."""
 SHELL = frozenset({"PATH", "HOME", "LANG", "PWD", "TERM", "USER", "SHELL", "RANK", "LOCAL_RANK", "WORLD_SIZE", "CC", "CXX"})
 OTHER_TEXT = re.compile(
     r".*\.(?:sh|c|cc|cpp|cu|cuh|h|rs|toml|ya?ml|cfg|ini|env|json5|jsonnet)$|(?:.*/)?(?:Makefile|Dockerfile|\.env.*)$"

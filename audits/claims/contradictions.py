@@ -43,7 +43,7 @@ def check(context: Context) -> Decision:
 def _contradictions(context: Context, topic: str, claims: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
     """One finding per topic: the strongest denial against the first run that shows the feature."""
     if topic == "eval-adaptation":
-        yield from _adaptation(claims, runs)
+        yield from _adaptation(context, claims, runs)
         return
     claim = claims[0]
     qualified = openly_claimed(context.submission, topic)
@@ -83,24 +83,25 @@ def _proof(context: Context, topic: str, headline: HeadlineRun, found: Sequence[
     return scored if scored is not None and any(state is not None and state[0] for state in states) else None
 
 
-def _adaptation(claims: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
-    """ "No eval-time adaptation" against a log that adapts on validation tokens: before quantization the authors may mean another
-    thing by the words, so a human decides; a quoted TTT or SLOT score leaves no room."""
+def _adaptation(context: Context, claims: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
+    """ "No eval-time adaptation" against a log that adapts on validation tokens. The authors may mean another thing by the words
+    (adaptation before quantization, or one part of the method), so a human decides; where TTT is claimed openly, only adaptation
+    before quantization is worth a look."""
+    topics = ("prequant-ttt",) if openly_claimed(context.submission, "slot") else ("prequant-ttt", "slot")
+    if not openly_claimed(context.submission, "ttt"):
+        topics = (*topics, "ttt")
     for headline in runs:
-        for topic in ("ttt", "slot", "prequant-ttt"):
-            trace = next(
-                (one for one in traces(headline.run, headline.metric, topic) if one.scored or topic == "prequant-ttt"), None
-            )
-            if trace is None:
-                continue
+        for topic in topics:
             before = topic == "prequant-ttt"
-            claim = claims[0]
+            found = [trace for trace in traces(headline.run, headline.metric, topic) if trace.scored or before]
+            if not found:
+                continue
+            meaning = ": the weights that are scored were trained on validation tokens" if before else ""
             yield Finding(
-                Outcome.REVIEW if before or claim.form == "prose" else Outcome.FAIL,
-                f"adaptation at eval time is denied, and the log shows {WORDS[topic]} ({trace.label})"
-                + (": the weights that are scored were trained on validation tokens" if before else ""),
-                (claim.source, trace.source),
-                Confidence.MEDIUM if before else Confidence.HIGH,
+                Outcome.REVIEW,
+                f"adaptation at eval time is denied, and the log shows {WORDS[topic]} ({found[0].label}){meaning}",
+                (claims[0].source, found[0].source),
+                Confidence.MEDIUM,
                 remediation="say in the same place what is adapted on which tokens",
             )
             return
@@ -121,7 +122,7 @@ def _refuted_promises(promises: Sequence[Statement], runs: Sequence[HeadlineRun]
                 Outcome.FAIL,
                 f"{promise.sentence} is stated, but the log's only adaptation is {total} epochs over the validation set before "
                 "quantization; nothing is scored before it",
-                (promise.source, several[0][1].source, metric.source),
+                tuple(dict.fromkeys((promise.source, several[0][1].source, metric.source))),
                 measured=Measured(total, "epochs"),
                 limit=Measured(1, "epochs"),
                 remediation="remove the flag: adaptation that precedes scoring is not score-first",

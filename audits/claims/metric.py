@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -25,6 +26,10 @@ from verifier.submission.submission import Submission
 
 MOST_RUNS = 8
 """Subsets are tried among at most this many runs (2^8 means)."""
+
+
+_RESULTS = re.compile(r"(?!(?:.*/)?submission[^/]*\.json$).*\.(?:tsv|csv|jsonl?)$")
+"""Files of results that are no logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +185,11 @@ def _doubt(submission: Submission, scored: Sequence[Run], claimed: Fact) -> str:
         problem.location.path.endswith((".log", ".txt")) for problem in submission.problems if problem.kind != "embedded-source"
     ):
         return "a log could not be read completely"
-    if not any(run.final_metrics for run in claimed_runs(submission) or scored):
-        return "no log of a finished run prints a final score"
+    if not any(run.full and run.final_metrics for run in claimed_runs(submission) or scored):
+        return "no log shows a whole run with a final score"
+    results = [entry.path for entry in submission.files if not entry.junk and _RESULTS.fullmatch(entry.path)]
+    if results:
+        return f"{results[0]} may hold it"
     return ""
 
 
