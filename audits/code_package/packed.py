@@ -22,7 +22,8 @@ def _check(context: Context) -> Decision:
             message = f"{member.path}: {len(rest)} more payloads, {sum(layer.bytes for layer in rest):,} bytes"
             findings.append(Finding(Outcome.INFO, message, (rest[0].source,)))
         for reference in member.references:
-            message = f"{member.path} runs {reference.path} ({reference.runner})"
+            where = "" if reference.found else ", which is not in the folder"
+            message = f"{member.path} runs {reference.path} ({reference.runner}){where}"
             findings.append(Finding(Outcome.INFO, message, (reference.source,)))
     opaque = [problem for member in program.members for problem in member.problems if problem.kind.startswith("layer-")]
     if opaque:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from verifier.engine.context import Context
-from verifier.evidence import Location
-from verifier.ledger.claims import own_metadata
-from verifier.ledger.sizes import SizeAccount, is_compressed, names_artifact, size_accounts
+from verifier.evidence import Fact, Location
+from verifier.ledger.claims import claimed_seeds, fact_tolerance, own_metadata
+from verifier.ledger.sizes import CodeCounting, SizeAccount, is_compressed, names_artifact, size_accounts
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.submission import Submission
 
@@ -21,7 +21,8 @@ def _check(context: Context) -> Decision:
     accounts = size_accounts(submission)
     claimed = [account for account in accounts if account.claimed]
     judged = [account for account in claimed if account.total is not None or account.shipped is not None]
-    findings = [finding for account in accounts for finding in _judge(account, cap)]
+    stated = _totals_claimed(submission)
+    findings = [finding for account in accounts for finding in _judge(account, cap, stated)]
     if not judged:
         findings += _claimed_over(submission, cap)
     if any(finding.outcome is not Outcome.INFO for finding in findings) or (findings and judged):
@@ -36,10 +37,10 @@ def _largest(account: SizeAccount) -> int:
     return account.total.bytes if account.total is not None else account.shipped or 0
 
 
-def _judge(account: SizeAccount, cap: int) -> Iterator[Finding]:
+def _judge(account: SizeAccount, cap: int, totals_claimed: frozenset[int]) -> Iterator[Finding]:
     total = account.total
     if total is not None and total.bytes > cap + (0 if total.exact else _ROUNDED):
-        yield _logged_over(account, cap)
+        yield _logged_over(account, cap, totals_claimed)
     elif total is not None and not total.exact and total.bytes > cap:
         message = f"{_who(account)}: the log prints a rounded total of {total.bytes:,} bytes, at the cap of {cap:,}"
         outcome = Outcome.REVIEW if account.claimed else Outcome.INFO
@@ -50,7 +51,7 @@ def _judge(account: SizeAccount, cap: int) -> Iterator[Finding]:
         yield _shipped_over(account, shipped, cap)
 
 
-def _logged_over(account: SizeAccount, cap: int) -> Finding:
+def _logged_over(account: SizeAccount, cap: int, totals_claimed: frozenset[int]) -> Finding:
     """The log's own total is above the cap: proven, unless what the folder ships is smaller."""
     total, shipped, small = account.total, account.shipped, account.compressed_code
     assert total is not None
@@ -72,11 +73,13 @@ def _logged_over(account: SizeAccount, cap: int) -> Finding:
         )
         return Finding(Outcome.REVIEW, message, places, Confidence.MEDIUM, measured, limit)
     if shipped is not None and shipped <= cap and account.script is not None:
-        message = (
-            f"{head}; with the committed {account.script.path} ({account.script.size:,} bytes) it is {shipped:,}: "
-            "repackaging explains it, see SIZ002"
-        )
-        return Finding(Outcome.INFO, message, places, Confidence.HIGH, measured, limit)
+        message = f"{head}; with the committed {account.script.path} ({account.script.size:,} bytes) it is {shipped:,}"
+        if account.counting is CodeCounting.REPACKED or shipped in totals_claimed:
+            return Finding(
+                Outcome.INFO, f"{message}: repackaging explains it, see SIZ002", places, Confidence.HIGH, measured, limit
+            )
+        message += ", but that is other code than the run's, and the submission does not state this total"
+        return Finding(Outcome.REVIEW, message, places, Confidence.MEDIUM, measured, limit)
     if small is not None and account.model is not None and account.model.bytes + small.bytes <= cap:
         fits = account.model.bytes + small.bytes
         message = f"{head}; with the compressed code that it also prints ({small.bytes:,} bytes) it is {fits:,}"
@@ -136,18 +139,30 @@ def _shipped_over(account: SizeAccount, shipped: int, cap: int) -> Finding:
     )
 
 
+def _claimed_facts(submission: Submission) -> list[Fact]:
+    """Totals that the submission states, for itself or for a seed."""
+    metadata = own_metadata(submission)
+    facts = [metadata.bytes_total, metadata.bytes_total_max] if metadata is not None else []
+    facts += [claim.artifact_bytes for claim in claimed_seeds(submission)]
+    return [fact for fact in facts if fact is not None]
+
+
+def _totals_claimed(submission: Submission) -> frozenset[int]:
+    return frozenset(fact.value for fact in _claimed_facts(submission) if isinstance(fact.value, int))
+
+
 def _claimed_over(submission: Submission, cap: int) -> Iterator[Finding]:
     """No log says it: the submission's own statement is what remains."""
-    metadata = own_metadata(submission)
-    if metadata is None:
-        return
-    facts = [metadata.bytes_total, metadata.bytes_total_max, *(claim.artifact_bytes for claim in metadata.seed_claims)]
-    for fact in facts:
-        if fact is not None and isinstance(fact.value, int) and cap < fact.value < 4 * cap:
-            seed = f"seed {fact.seed}" if fact.seed is not None else "the submission"
-            message = f"{seed}: submission.json itself states {fact.value:,} bytes, {fact.value - cap:,} above the cap of {cap:,}"
+    for fact in _claimed_facts(submission):
+        if isinstance(fact.value, int) and cap < fact.value < 4 * cap:
+            exact = fact_tolerance(fact) <= 0.5
+            who = f"seed {fact.seed}" if fact.seed is not None else "the submission"
+            message = (
+                f"{who}: {fact.source.path} itself states {fact.value:,} bytes, {fact.value - cap:,} above the cap of {cap:,}"
+            )
+            outcome = Outcome.FAIL if exact else Outcome.REVIEW
             yield Finding(
-                Outcome.FAIL, message, (fact.source,), Confidence.MEDIUM, Measured(fact.value, "bytes"), Measured(cap, "bytes")
+                outcome, message, (fact.source,), Confidence.MEDIUM, Measured(fact.value, "bytes"), Measured(cap, "bytes")
             )
 
 

@@ -64,7 +64,7 @@ def _by_size(accounts: list[SizeAccount], program: Program) -> Iterator[Finding]
                 explained += f"; total in the log {account.total.bytes:,}, with the committed script {account.shipped:,}"
             yield Finding(
                 Outcome.FAIL,
-                f"{head}: the run used other code{explained}",
+                f"{head}: the run used other code ({code.bytes - script.size:+,} bytes){explained}",
                 places,
                 measured=measured,
                 limit=limit,

@@ -88,9 +88,7 @@ def main() -> None:
             rows = [library.encode(text) for text in texts]
             ours = strict_run(folder, f"sp{name}", model, 1, rows, texts, size)
             total = sum(len(text.encode()) for text in texts)
-            seconds = min(
-                timed(lambda rows=rows, library=library: [library.decode(row) for row in rows]) for _ in range(3)
-            )
+            seconds = min(timed(lambda rows=rows, library=library: [library.decode(row) for row in rows]) for _ in range(3))
             peer = total / MEGABYTE / seconds
             print(f"           sentencepiece decodes {peer:.0f} MB/s: ratio {ours / peer:.1f}")
             if name == "1024":
@@ -114,14 +112,10 @@ def account(model: SentencePieceModel, rows: list[list[int]]) -> None:
     base, counted = table.base.astype(np.int16), []
     plain = timed(
         lambda: counted.append(
-            int(
-                (base[stream[1:]] + (table.leading[stream[1:]] & ~table.boundary[stream[:-1]])).astype(np.float64).sum()
-            )
+            int((base[stream[1:]] + (table.leading[stream[1:]] & ~table.boundary[stream[:-1]])).astype(np.float64).sum())
         )
     )
-    print(
-        f"formula    {len(stream) / 1e6:.0f} M tokens  {fast:.2f} s, plain numpy {plain:.2f} s: x {plain / fast:.1f}"
-    )
+    print(f"formula    {len(stream) / 1e6:.0f} M tokens  {fast:.2f} s, plain numpy {plain:.2f} s: x {plain / fast:.1f}")
     if counted[0] != running.total:
         raise SystemExit(f"the two renderings differ: {counted[0]} and {running.total}")
 

@@ -86,9 +86,7 @@ def main() -> None:
     assert abs(errors[0] / errors[1] - 1) < 0.01, errors
     reference = best_seconds(lambda: gptq_sdclip(weight, hessian, 12.85, 31), 3)
     literal = best_seconds(lambda: literal_gptq(weight, hessian, 12.85, 31), 3)
-    print(
-        f"GPTQ 1024x512: reference {reference * 1e3:.0f} ms, literal {literal * 1e3:.0f} ms, {literal / reference:.2f}x"
-    )
+    print(f"GPTQ 1024x512: reference {reference * 1e3:.0f} ms, literal {literal * 1e3:.0f} ms, {literal / reference:.2f}x")
 
     model = GPT(ModelConfig(vocab_size=1024, num_layers=4, model_dim=256, num_heads=8, num_kv_heads=4, mlp_hidden=512))
     initialize(model, orthogonal=False, embed_std=0.005, aux_projection=None)
@@ -97,9 +95,7 @@ def main() -> None:
     assert torch.allclose(model(*batch), literal_loss(model, *batch), atol=1e-4)
     reference = best_seconds(lambda: model(*batch).backward(), 5)
     literal = best_seconds(lambda: literal_loss(model, *batch).backward(), 5)
-    print(
-        f"training step: reference {reference * 1e3:.0f} ms, literal {literal * 1e3:.0f} ms, {literal / reference:.2f}x"
-    )
+    print(f"training step: reference {reference * 1e3:.0f} ms, literal {literal * 1e3:.0f} ms, {literal / reference:.2f}x")
 
 
 if __name__ == "__main__":

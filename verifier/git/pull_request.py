@@ -32,10 +32,13 @@ def pull_request(repository: Path, base: str, head: str) -> PullRequest:
 
 
 def first_commit_day(repository: Path, head: str, folder: str) -> datetime.date | None:
-    """The author's day (UTC) of the first commit that has the folder; `None` where a shallow history hides it."""
+    """The author's day (UTC) of the first commit that has the folder; `None` where the history is shallow or lacks objects."""
     git = Repository(repository)
     commit = git.resolve(head)
-    log = git.run("log", "--no-show-signature", "--no-color", "--diff-filter=A", "--format=%H %at", commit, "--", folder)
+    try:
+        log = git.run("log", "--no-show-signature", "--no-color", "--diff-filter=A", "--format=%H %at", commit, "--", folder)
+    except GitError:
+        return None
     lines = log.decode("ascii", "replace").splitlines()
     if not lines:
         return None

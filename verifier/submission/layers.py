@@ -144,6 +144,8 @@ class _Unwrapping:
         if isinstance(source, Unknown):
             reason = source.reason or "its text does not follow from the script"
             self._problem(where, source.kind, f"{_RUNNER_WORDS[execution.runner]}: {reason}")
+            if source.missing:
+                self.references.append(FileReference(source.missing, False, execution.runner, not execution.own_namespace, where))
             return
         library.mark_used(source.origin)
         raw = source.value

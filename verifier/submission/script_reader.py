@@ -240,7 +240,8 @@ def _needs(read: _Read, contents: Mapping[str, bytes]) -> list[tuple[str, Locati
         local = _local_modules(entry, read.script.path, contents)
         needs += [(path, entry.source) for path in local]
         if not local and not entry.guarded and _is_missing(entry, read.script, contents, written):
-            needs.append((entry.module, entry.source))
+            bare = not entry.module.strip(".")  # from . import core
+            needs.append((entry.module + entry.names[0] if bare and entry.names else entry.module, entry.source))
     return needs
 
 

@@ -106,7 +106,8 @@ class Library:
         else:
             name = self.in_folder(path.value)
             if name is None:
-                return Unknown(f"{_spelled(path.value)} is read, which is not in the folder")
+                spelled = _spelled(path.value)
+                return Unknown(f"{spelled} is read, which is not in the folder", missing=spelled)
             data = self.files[name]
             content = Static(data, Origin(("file",), len(data), -1, name))
         if not codec or not isinstance(content, Static):

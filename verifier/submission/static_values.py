@@ -79,6 +79,8 @@ class Unknown:
 
     reason: str = ""
     kind: str = "layer-opaque"
+    missing: str = ""
+    """The file that would be read, when its name is known and it is not in the folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def folder(**files: str | bytes) -> Context:
         ({"train_gpt__py": PROGRAM, "train_gpt_human__py": "def f(:\n"}, Outcome.PASS, None),
         ({"train_gpt__py": "import helper\nFILES = ['helper.py']\n"}, Outcome.REVIEW, "train_gpt.py:1"),
         ({"train_gpt__py": "import some_package\n"}, Outcome.PASS, None),
+        ({"train_gpt__py": "import runpy\nrunpy.run_path('../other/train_gpt.py')\n"}, Outcome.REVIEW, "train_gpt.py:2"),
         ({"train_gpt__py": b"name = '\xff'\n"}, Outcome.FAIL, "train_gpt.py:1"),
         ({"train_gpt__py": "import os\nexec(os.environ['X'])\n"}, Outcome.NOT_AVAILABLE, None),
         ({"prepare__py": "x = 1\n"}, Outcome.NOT_AVAILABLE, None),

@@ -124,7 +124,10 @@ SIZE = len(PLAIN)
         ([Seed(42, CAP - SIZE, SIZE, CAP)], None, Outcome.PASS, "16,000,000"),
         ([Seed(42, CAP - SIZE + 1, SIZE, CAP + 1)], None, Outcome.FAIL, "1 above"),
         # repackaging explains the log's total
-        ([Seed(42, 15_971_463, 86_046, 16_057_509)], {"train_gpt.py": packed_script(PLAIN)}, Outcome.INFO, "SIZ002"),
+        ([Seed(42, 15_971_463, SIZE, 15_971_463 + SIZE)], {"train_gpt.py": packed_script(PLAIN)}, Outcome.INFO, "SIZ002"),
+        ([Seed(42, 15_971_463, 86_046, 16_057_509, claimed=15_971_463 + len(packed_script(PLAIN)))], {"train_gpt.py": packed_script(PLAIN)}, Outcome.INFO, "SIZ002"),
+        # other code than the run's, and nobody states the smaller total
+        ([Seed(42, 15_971_463, 86_046, 16_057_509)], {"train_gpt.py": packed_script(PLAIN)}, Outcome.REVIEW, "other code"),
         # the log counts compressed code and says so: accepted practice
         ([Seed(42, 15_975_000, SIZE, 15_985_000, compressed=10_000)], None, Outcome.INFO, "accepted"),
         # the total counts plain code while a compressed count is printed, too
