@@ -22,9 +22,7 @@ def bundle_source(cfg: Config) -> str:
 
     `forbidden` is left out unless the run uses it. `bundle` and `record` are left out: a record does not write records.
     """
-    settings = {
-        name: value for name, value in asdict(cfg).items() if value != Config.__dataclass_fields__[name].default
-    }
+    settings = {name: value for name, value in asdict(cfg).items() if value != Config.__dataclass_fields__[name].default}
     skipped = {"bundle", "record"} | (set() if cfg.prequant_ttt_enabled else {"forbidden"})
     parts = [f'"""Reference trainer, preset {cfg.preset!r}, as one file."""', "from __future__ import annotations"]
     for name in BUNDLE_ORDER:
@@ -41,11 +39,7 @@ def _without_own_imports(source: str) -> str:
     """The text with `from reference_train...` and `from __future__` imports replaced by nothing, wherever they are."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and node.module
-            and node.module.split(".")[0] in ("reference_train", "__future__")
-        ):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("reference_train", "__future__"):
             indent = " " * node.col_offset
             assert node.end_lineno is not None
             lines[node.lineno - 1 : node.end_lineno] = [

@@ -45,9 +45,7 @@ def _encode_word(word: str) -> str:
     if word[0].isupper() and word[1:].islower():
         return TITLE + lower
     marked = (TITLE if word[0].isupper() else "") + lower[0]
-    return marked + "".join(
-        CAPNEXT + low if char.isupper() else low for char, low in zip(word[1:], lower[1:], strict=True)
-    )
+    return marked + "".join(CAPNEXT + low if char.isupper() else low for char, low in zip(word[1:], lower[1:], strict=True))
 
 
 class CaseDecoder:

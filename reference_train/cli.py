@@ -44,18 +44,12 @@ def build_parser(default_preset: str) -> argparse.ArgumentParser:
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="settings, by the challenge's variable names")
     parser.add_argument("--preset", default=default_preset, help="which system (see --list-presets)")
     parser.add_argument("--seeds", default="", help="several seeds, like 1337,42,2024: one log each")
-    parser.add_argument(
-        "--record-dir", type=Path, help="write README, submission.json, logs, script, artifact and curve here"
-    )
+    parser.add_argument("--record-dir", type=Path, help="write README, submission.json, logs, script, artifact and curve here")
     parser.add_argument("--parity", action="store_true", help="turn on the quirks of the submitted system")
     parser.add_argument("--quirk", type=int, action="append", default=[], help="turn on one quirk (see --list-quirks)")
-    parser.add_argument(
-        "--checkpoint", type=Path, help="save the state here on Ctrl-C and every CHECKPOINT_EVERY steps"
-    )
+    parser.add_argument("--checkpoint", type=Path, help="save the state here on Ctrl-C and every CHECKPOINT_EVERY steps")
     parser.add_argument("--resume", type=Path, help="go on from a checkpoint")
-    parser.add_argument(
-        "--allow-over-cap", action="store_true", help="write an artifact above 16,000,000 bytes, with a warning"
-    )
+    parser.add_argument("--allow-over-cap", action="store_true", help="write an artifact above 16,000,000 bytes, with a warning")
     parser.add_argument("--quiet", action="store_true", help="print the final table only")
     parser.add_argument("--list-presets", action="store_true")
     parser.add_argument("--list-settings", action="store_true")
@@ -212,6 +206,4 @@ def _print_results(cfg: Config, results: Sequence[SeedResult]) -> None:
         sizes = f"code {ledger.code:,} + model {ledger.model:,} = {ledger.total:,} bytes"
         console.print(f"seed {result.seed}: {sizes}, {verdict} of {ledger.cap:,}", highlight=False, soft_wrap=True)
         console.print(f"artifact sha256 {result.artifact_sha256}", highlight=False, soft_wrap=True)
-        console.print(
-            "phases: " + ", ".join(f"{name} {spent:.1f} s" for name, spent in result.seconds.items()), highlight=False
-        )
+        console.print("phases: " + ", ".join(f"{name} {spent:.1f} s" for name, spent in result.seconds.items()), highlight=False)

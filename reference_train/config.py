@@ -203,9 +203,7 @@ def parse_setting(name: str, text: str) -> tuple[str, Any]:
     lowered = name.lower()
     key = ALIASES.get(lowered, lowered)
     if key in NEVER_READ:
-        raise TrainerError(
-            f"{name.upper()} has no effect: the submitted scripts define it and never read it; remove it"
-        )
+        raise TrainerError(f"{name.upper()} has no effect: the submitted scripts define it and never read it; remove it")
     if key not in SETTINGS:
         near = difflib.get_close_matches(lowered, [*SETTINGS, *ALIASES], n=1, cutoff=0.5)
         hint = f"did you mean {near[0].upper()}?" if near else "see --list-settings"

@@ -123,7 +123,5 @@ def _make_pricer(cfg: Config, folder: Path) -> tuple[TokenBytes, bool]:
     if cfg.tokenizer == "bytes":
         return byte_table_for_bytes(), False
     if cfg.tokenizer == "metadata":
-        return byte_table_from_metadata(
-            Path(cfg.tokenizer_meta_path), cfg.vocab_size, accept_withdrawn=cfg.has(19)
-        ), False
+        return byte_table_from_metadata(Path(cfg.tokenizer_meta_path), cfg.vocab_size, accept_withdrawn=cfg.has(19)), False
     return byte_table_from_sentencepiece(Path(cfg.tokenizer_path), cfg.vocab_size), False

@@ -111,9 +111,7 @@ def _quantize_one(name: str, weight: Tensor, hessians: dict[str, Tensor], cfg: Q
     if method == "percentile":
         return f"percentile R={limit}", quantize_percentile(weight, limit, floor=4 in quirks)
     if method == "sdclip":
-        return f"sdclip R={limit}", quantize_sdclip(
-            weight, sigmas, limit, floor=2 in quirks, unrounded_scale=3 in quirks
-        )
+        return f"sdclip R={limit}", quantize_sdclip(weight, sigmas, limit, floor=2 in quirks, unrounded_scale=3 in quirks)
     hessian = hessians[name]
     if method == "gptq_sdclip":
         return f"gptq sdclip R={limit}", gptq_sdclip(weight, hessian, sigmas, limit, floor=2 in quirks)
@@ -125,9 +123,7 @@ def _quantize_one(name: str, weight: Tensor, hessians: dict[str, Tensor], cfg: Q
 def dequantize_state(payload: dict[str, Any], template: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights in the template's names, shapes and dtypes; a missing or extra tensor is an error."""
     if payload.get("format") != PAYLOAD_FORMAT:
-        raise TrainerError(
-            f"payload format {payload.get('format')!r}, expected {PAYLOAD_FORMAT!r}: write the artifact again"
-        )
+        raise TrainerError(f"payload format {payload.get('format')!r}, expected {PAYLOAD_FORMAT!r}: write the artifact again")
     flat = split_banks(template)
     entries: dict[str, Any] = payload["tensors"]
     if flat.keys() != entries.keys():

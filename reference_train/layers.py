@@ -72,9 +72,7 @@ class BlockWeights(NamedTuple):
 class Attention(nn.Module):
     """Grouped-query attention with QK norm, a learned gain per head, partial RoPE, optional XSA and value residual."""
 
-    def __init__(
-        self, dim: int, heads: int, kv_heads: int, gain: float, xsa: bool, value_residual: bool, own: bool
-    ) -> None:
+    def __init__(self, dim: int, heads: int, kv_heads: int, gain: float, xsa: bool, value_residual: bool, own: bool) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.width, self.xsa = heads, kv_heads, dim // heads, xsa
         if own:
@@ -130,9 +128,7 @@ def squared_activation(x: Tensor, negative_slope: float) -> Tensor:
 class Block(nn.Module):
     """Residual mixing with the embedding, attention, MLP; each branch is scaled per channel."""
 
-    def __init__(
-        self, index: int, attn: Attention, mlp: MLP, dim: int, ln_scale: bool, slope: float, parallel: bool
-    ) -> None:
+    def __init__(self, index: int, attn: Attention, mlp: MLP, dim: int, ln_scale: bool, slope: float, parallel: bool) -> None:
         super().__init__()
         self.index, self.attn, self.mlp = index, attn, mlp
         self.norm_scale = (index + 1) ** -0.5 if ln_scale else 1.0

@@ -87,9 +87,7 @@ class ShuffledLoader:
 
     def __init__(self, paths: Sequence[Path], rank: int, world: int, seed: int | None, seq_len: int) -> None:
         if len(paths) < world:
-            raise TrainerError(
-                f"{len(paths)} training shards for {world} processes; this loader needs one shard for each"
-            )
+            raise TrainerError(f"{len(paths)} training shards for {world} processes; this loader needs one shard for each")
         self._shards = [read_shard(path) for path in paths[rank::world]]
         self._world, self._seq_len = world, seq_len
         entropy = rank if seed is None else [seed, rank]

@@ -81,8 +81,7 @@ class ModelConfig:
                 "RECUR_LAYERS names a layer that is not there",
             ),
             (
-                self.recur_layers
-                != tuple(range(min(self.recur_layers, default=0), max(self.recur_layers, default=-1) + 1)),
+                self.recur_layers != tuple(range(min(self.recur_layers, default=0), max(self.recur_layers, default=-1) + 1)),
                 "RECUR_LAYERS must be consecutive and rising, like 3,4,5",
             ),
             (
@@ -155,9 +154,7 @@ class GPT(nn.Module):
     def _make_block(self, i: int, own: bool) -> Block:
         cfg = self.cfg
         xsa = i >= cfg.num_layers - cfg.xsa_last_n
-        attn = Attention(
-            cfg.model_dim, cfg.num_heads, cfg.num_kv_heads, cfg.qk_gain_init, xsa, cfg.value_residual and i > 0, own
-        )
+        attn = Attention(cfg.model_dim, cfg.num_heads, cfg.num_kv_heads, cfg.qk_gain_init, xsa, cfg.value_residual and i > 0, own)
         parallel = 0 <= cfg.parallel_from <= i
         mlp = MLP(cfg.model_dim, cfg.mlp_hidden, own)
         return Block(i, attn, mlp, cfg.model_dim, cfg.ln_scale, cfg.negative_slope, parallel)
@@ -175,9 +172,7 @@ class GPT(nn.Module):
             )
         else:
             attn, mlp = self._block(i).attn, self._block(i).mlp
-            w = BlockWeights(
-                attn.c_q.weight, attn.c_k.weight, attn.c_v.weight, attn.proj.weight, mlp.fc.weight, mlp.proj.weight
-            )
+            w = BlockWeights(attn.c_q.weight, attn.c_k.weight, attn.c_v.weight, attn.proj.weight, mlp.fc.weight, mlp.proj.weight)
         if self.fake_quant_range and self.training:
             return BlockWeights(*(fake_quantize(weight, self.fake_quant_range) for weight in w))
         return w
@@ -200,9 +195,7 @@ class GPT(nn.Module):
             return x + weighted
         return torch.lerp(weighted, x, self.skip_gates[j].to(x.dtype).sigmoid())
 
-    def hidden(
-        self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None
-    ) -> Tensor:
+    def hidden(self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None) -> Tensor:
         """The normed output of the last layer [B, T, D], what the head reads."""
         cfg = self.cfg
         x = x0 = self._embed(ids, dtype)
@@ -244,18 +237,14 @@ class GPT(nn.Module):
             tap("tok_emb.weight", x)
         return x
 
-    def logits(
-        self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None
-    ) -> Tensor:
+    def logits(self, ids: Tensor, *, recurrence: bool, dtype: torch.dtype = torch.float32, tap: Tap | None = None) -> Tensor:
         """Softcapped logits [B, T, V]. They stay in the compute dtype, as in the submitted models."""
         x = self.hidden(ids, recurrence=recurrence, dtype=dtype, tap=tap)
         head = self.tok_emb.weight if self.lm_head is None else self.lm_head.weight
         cap = self.cfg.logit_softcap
         return cap * torch.tanh(linear(x, head) / cap)
 
-    def forward(
-        self, ids: Tensor, targets: Tensor, *, recurrence: bool = False, dtype: torch.dtype = torch.float32
-    ) -> Tensor:
+    def forward(self, ids: Tensor, targets: Tensor, *, recurrence: bool = False, dtype: torch.dtype = torch.float32) -> Tensor:
         """Mean cross-entropy in nats per token."""
         logits = self.logits(ids, recurrence=recurrence, dtype=dtype)
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())

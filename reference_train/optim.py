@@ -88,9 +88,7 @@ class Muon(torch.optim.Optimizer):
             if world > 1:
                 flat = torch.cat([update.flatten() for update in updates])
                 dist.all_reduce(flat)
-                updates = [
-                    u.view_as(p) for u, p in zip(torch.split(flat, [p.numel() for p in params]), params, strict=True)
-                ]
+                updates = [u.view_as(p) for u, p in zip(torch.split(flat, [p.numel() for p in params]), params, strict=True)]
             for p, update in zip(params, updates, strict=True):
                 p.mul_(1 - group["lr"] * self._weight_decay)
                 p.add_(update.to(p.dtype), alpha=-group["lr"])

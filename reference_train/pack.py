@@ -65,9 +65,7 @@ def decompress(data: bytes, compressor: str) -> bytes:
         if compressor == "zstd":
             return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_UNPACKED)
     except (zlib.error, lzma.LZMAError, brotli.error, zstandard.ZstdError) as problem:
-        raise TrainerError(
-            f"the artifact does not decompress as {compressor} ({problem}); check COMPRESSOR"
-        ) from problem
+        raise TrainerError(f"the artifact does not decompress as {compressor} ({problem}); check COMPRESSOR") from problem
     raise TrainerError(f"unknown COMPRESSOR {compressor!r}: use one of {', '.join(COMPRESSORS)}")
 
 
@@ -108,9 +106,7 @@ class Ledger:
         return self.cap - self.total
 
 
-def write_artifact(
-    path: Path, artifact: bytes, script: Path, *, cap: int = CAP_BYTES, allow_over_cap: bool = False
-) -> Ledger:
+def write_artifact(path: Path, artifact: bytes, script: Path, *, cap: int = CAP_BYTES, allow_over_cap: bool = False) -> Ledger:
     """Write the artifact and count it together with the script that is submitted. Exceeding the cap is an error."""
     code = script.stat().st_size
     total = code + len(artifact)

@@ -163,9 +163,7 @@ def run_seed(
     def score(label: str, model: GPT, stride: int) -> None:
         tail = cfg.has(1) and stride < cfg.eval_seq_len
         with clock.phase(label, "validation"):
-            result = evaluate(
-                model, tokens, data.price, scorer, seq_len=cfg.eval_seq_len, stride=stride, tail_rescoring=tail
-            )
+            result = evaluate(model, tokens, data.price, scorer, seq_len=cfg.eval_seq_len, stride=stride, tail_rescoring=tail)
         metrics[label] = result
         log.metric(label, result, clock.spent(label), f" stride:{stride}" if stride < cfg.eval_seq_len else "")
 

@@ -56,13 +56,9 @@ def read_shard(path: Path) -> Tokens:
 
 def find_shards(folder: Path, split: str) -> list[Path]:
     """Sorted `fineweb_<split>_NNNNNN.bin` files. Sidecars (`fineweb_val_bytes_*`) are left out."""
-    paths = sorted(
-        p for p in folder.glob(f"fineweb_{split}_*.bin") if p.stem.removeprefix(f"fineweb_{split}_").isdigit()
-    )
+    paths = sorted(p for p in folder.glob(f"fineweb_{split}_*.bin") if p.stem.removeprefix(f"fineweb_{split}_").isdigit())
     if not paths:
-        raise TrainerError(
-            f"no fineweb_{split}_*.bin in {folder}: set DATA_PATH to a folder of shards, or use a tiny preset"
-        )
+        raise TrainerError(f"no fineweb_{split}_*.bin in {folder}: set DATA_PATH to a folder of shards, or use a tiny preset")
     return paths
 
 
@@ -102,6 +98,4 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as problem:
         partial.unlink(missing_ok=True)
         kept = "the previous file is untouched" if path.exists() else "nothing was written"
-        raise TrainerError(
-            f"could not write {path} ({problem.strerror}); {kept}: free space and run again"
-        ) from problem
+        raise TrainerError(f"could not write {path} ({problem.strerror}); {kept}: free space and run again") from problem

@@ -55,9 +55,7 @@ class ByteSidecar:
 
     def per_target(self, tokens: Tokens) -> NDArray[np.float64]:
         if len(self.charges) < len(tokens):
-            raise TrainerError(
-                f"the sidecar has {len(self.charges)} entries for {len(tokens)} tokens; export both again"
-            )
+            raise TrainerError(f"the sidecar has {len(self.charges)} entries for {len(tokens)} tokens; export both again")
         return self.charges[1 : len(tokens)].astype(np.float64)
 
 
@@ -102,17 +100,13 @@ def byte_table_from_metadata(path: Path, vocab_size: int, *, accept_withdrawn: b
         raise TrainerError(f"no tokenizer metadata at {path}: set TOKENIZER_META_PATH to the .meta.npz of the shards")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     if digest in WITHDRAWN_TABLES and not accept_withdrawn:
-        raise TrainerError(
-            f"{path}: {WITHDRAWN_TABLES[digest]}; use a byte-exact table, or --quirk 19 to see its effect"
-        )
+        raise TrainerError(f"{path}: {WITHDRAWN_TABLES[digest]}; use a byte-exact table, or --quirk 19 to see its effect")
     with np.load(path, allow_pickle=False) as meta:
         if int(meta["format_version"]) != 1:
             raise TrainerError(f"{path}: format_version {int(meta['format_version'])}, this reader knows version 1")
         columns = [np.asarray(meta[key]) for key in ("base_bytes", "has_leading_space", "is_boundary_token")]
     padding = max(0, vocab_size - len(columns[0]))
-    base, space, boundary = (
-        np.pad(c, (0, padding), constant_values=v) for c, v in zip(columns, (0, 0, 1), strict=True)
-    )
+    base, space, boundary = (np.pad(c, (0, padding), constant_values=v) for c, v in zip(columns, (0, 0, 1), strict=True))
     return ByteTable(base.astype(np.int16), space.astype(bool), boundary.astype(bool))
 
 

@@ -141,9 +141,7 @@ class Trainer:
 
     def __init__(self, cfg: Config, data: Data, ranks: Ranks, clock: PhaseClock, log: LogLine) -> None:
         if cfg.grad_accum_total % ranks.world:
-            raise TrainerError(
-                f"{ranks.world} processes do not divide GRAD_ACCUM_TOTAL {cfg.grad_accum_total}; change one"
-            )
+            raise TrainerError(f"{ranks.world} processes do not divide GRAD_ACCUM_TOTAL {cfg.grad_accum_total}; change one")
         self.cfg, self.data, self.ranks, self.clock, self.log = cfg, data, ranks, clock, log
         self.dtype = compute_dtype(cfg, ranks.device)
         self.model = build_model(cfg, ranks.device)
@@ -259,9 +257,7 @@ class Trainer:
                 if last or (cfg.val_loss_every > 0 and self.step % cfg.val_loss_every == 0):
                     result = self.validate(self.recurrence)
                     self.outcome.val_curve.append((self.step, result.val_bpb))
-                    self.log(
-                        f"{self.step}/{cfg.iterations} val_loss: {result.val_loss:.4f} val_bpb: {result.val_bpb:.4f}"
-                    )
+                    self.log(f"{self.step}/{cfg.iterations} val_loss: {result.val_loss:.4f} val_bpb: {result.val_bpb:.4f}")
                 if last:
                     break
                 multiplier = self.multiplier(self.elapsed())
@@ -285,9 +281,7 @@ class Trainer:
                     stop_after = min(stop_after, self.step)
                 if checkpoint is not None and self._any_rank(self._stop_requested):
                     self.save(checkpoint)
-                    raise TrainerError(
-                        f"interrupted at step {self.step}; state saved: continue with --resume {checkpoint}"
-                    )
+                    raise TrainerError(f"interrupted at step {self.step}; state saved: continue with --resume {checkpoint}")
                 if checkpoint is not None and cfg.checkpoint_every and self.step % cfg.checkpoint_every == 0:
                     self.save(checkpoint)
         if self.step < cfg.iterations:
@@ -354,14 +348,10 @@ class Trainer:
 
     def resume(self, path: Path) -> None:
         if not path.is_file():
-            raise TrainerError(
-                f"no checkpoint at {path}: give the file that an earlier run saved, or start without --resume"
-            )
+            raise TrainerError(f"no checkpoint at {path}: give the file that an earlier run saved, or start without --resume")
         tree = load_tree(path.read_bytes())
         if tree.get("format") != "reference-train-checkpoint-1" or tree["seed"] != self.cfg.seed:
-            raise TrainerError(
-                f"{path} is not a checkpoint of seed {self.cfg.seed}: resume with the settings of that run"
-            )
+            raise TrainerError(f"{path} is not a checkpoint of seed {self.cfg.seed}: resume with the settings of that run")
         self.model.load_state_dict(tree["model"])
         self.optimizers.load_state_dict([_with_int_keys(state) for state in tree["optimizers"]])
         self.step, self.recurrence = tree["step"], tree["recurrence"]

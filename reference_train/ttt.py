@@ -100,9 +100,7 @@ class ScoreFirstStream:
     def result(self) -> EvalResult:
         """Scores of the whole stream."""
         if self._next < self.chunks:
-            raise TrainerError(
-                f"only {self._next} of {self.chunks} chunks are scored: call score_next until it gives None"
-            )
+            raise TrainerError(f"only {self._next} of {self.chunks} chunks are scored: call score_next until it gives None")
         merged = merge_ranks(self._result)
         check_once(merged)
         return merged
@@ -146,11 +144,7 @@ def evaluate_score_first(
         raise TrainerError("TTT_CHUNK_TOKENS / EVAL_SEQ_LEN must be divisible by the number of processes")
     stream = ScoreFirstStream(tokens, price, scorer, seq_len=seq_len, stride=stride, chunk_tokens=cfg.chunk_tokens)
     frozen = tuple(f"blocks.{i}." for i in range(cfg.freeze_blocks))
-    params = (
-        [p for name, p in model.named_parameters() if not name.startswith(frozen)]
-        if frozen
-        else list(model.parameters())
-    )
+    params = [p for name, p in model.named_parameters() if not name.startswith(frozen)] if frozen else list(model.parameters())
     optimizer = torch.optim.SGD(params, lr=cfg.lr, momentum=cfg.momentum)
     while (chunk := stream.score_next(model)) is not None:
         if chunk.index + 1 < stream.chunks and cfg.epochs:

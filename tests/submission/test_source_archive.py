@@ -298,7 +298,8 @@ def test_deep_names_in_archives_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"hello", b"PK\x05\x06", b"PK\x03\x04" + b"\0" * 30, b"\x1f\x8b", gzip.compress(b"no tar", mtime=0), bytes(2000)]
+    "data",
+    [b"", b"hello", b"PK\x05\x06", b"PK\x03\x04" + b"\0" * 30, b"\x1f\x8b", gzip.compress(b"no tar", mtime=0), bytes(2000)],
 )
 def test_what_is_no_archive_says_so(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.zip"

@@ -126,9 +126,7 @@ def test_full_disk_keeps_the_old_artifact(tmp_path: Path, monkeypatch: pytest.Mo
 def bank_model(banks: bool = True) -> GPT:
     torch.manual_seed(0)
     model = GPT(
-        ModelConfig(
-            vocab_size=40, num_layers=3, model_dim=32, num_heads=4, num_kv_heads=2, mlp_hidden=64, parameter_banks=banks
-        )
+        ModelConfig(vocab_size=40, num_layers=3, model_dim=32, num_heads=4, num_kv_heads=2, mlp_hidden=64, parameter_banks=banks)
     )
     initialize(model, orthogonal=True, embed_std=0.02, aux_projection=None)
     with torch.no_grad():

@@ -70,9 +70,7 @@ def run(cfg: Any, folder: Path, **options: Any) -> SeedResult:
     script = folder / "train_gpt.py"
     script.write_text("# script\n")
     log = options.pop("log", RunLog())
-    return run_seed(
-        cfg, work_dir=folder, script=script, artifact_path=folder / "model.ptz", ranks=Ranks(), log=log, **options
-    )
+    return run_seed(cfg, work_dir=folder, script=script, artifact_path=folder / "model.ptz", ranks=Ranks(), log=log, **options)
 
 
 def trainer(cfg: Any, folder: Path, clock: PhaseClock | None = None) -> Trainer:
