@@ -23,7 +23,7 @@ RAW_LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
 def byte_shuffle(data: bytes, stride: int = 2) -> bytes:
     """Bytes at positions 0 mod stride first, then 1 mod stride, ...: the high bytes of fp16 become neighbours."""
-    if len(data) < stride:
+    if len(data) < stride and not data.startswith(SHUFFLE_MAGIC):  # what looks like a header must get one
         return data
     return SHUFFLE_MAGIC + bytes([stride]) + b"".join(data[phase::stride] for phase in range(stride))
 

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import given, settings  # noqa: E402
+from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from reference_train.container import dump_tree, load_tree  # noqa: E402
@@ -43,6 +43,7 @@ def test_byte_shuffle_golden() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=50), st.integers(2, 5))
+@example(b"BSHF", 5)
 def test_byte_shuffle_inverse(data: bytes, stride: int) -> None:
     assert byte_unshuffle(byte_shuffle(data, stride)) == data
 
