@@ -15,7 +15,7 @@ from reference_train.run import SeedResult
 
 def write_record(folder: Path, cfg: Config, results: Sequence[SeedResult], command: str) -> None:
     """Everything but the script, the artifact and the logs, which the runs have written already."""
-    best = max(results, key=lambda result: result.ledger.total)
+    largest = max(results, key=lambda result: result.ledger.total)
     scores = [result.val_bpb for result in results]
     submission = {
         "author": "reference trainer",
@@ -25,14 +25,14 @@ def write_record(folder: Path, cfg: Config, results: Sequence[SeedResult], comma
         "date": f"{date.today().isoformat()}T00:00:00Z",
         "val_loss": round(statistics.fmean(result.val_loss for result in results), 8),
         "val_bpb": round(statistics.fmean(scores), 8),
-        "bytes_total": best.ledger.total,
-        "bytes_code": best.ledger.code,
-        "bytes_model": best.ledger.model,
+        "bytes_total": largest.ledger.total,
+        "bytes_code": largest.ledger.code,
+        "bytes_model": largest.ledger.model,
         "seed_results": {
             str(r.seed): {
                 "val_loss": round(r.val_loss, 8),
                 "val_bpb": round(r.val_bpb, 8),
-                "artifact_bytes": r.ledger.model,
+                "artifact_bytes": r.ledger.total,
             }
             for r in results
         },
