@@ -6,21 +6,12 @@ import math
 from dataclasses import replace
 
 from verifier.evidence import Fact, Location, Problem
+from verifier.ledger.configuration import ConfigRow
+from verifier.ledger.denominator import BytesSummary
+from verifier.ledger.sizes import SizeBar
 from verifier.ledger.statistics import MarginTest, Statistics
 from verifier.ledger.timeline import Budget, Phase, Timeline
-from verifier.report.model import (
-    BytesSummary,
-    ConfigRow,
-    Curve,
-    LayerRow,
-    RecordClaim,
-    Report,
-    RuleResult,
-    SeedRow,
-    SizeBar,
-    SubmissionReport,
-    Verdict,
-)
+from verifier.report.model import Curve, LayerRow, RecordClaim, Report, RuleResult, SeedRow, SubmissionReport, Verdict
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule, Tier
 from verifier.submission.logs.model import PhaseKind
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from verifier.evidence import Location, Number
 from verifier.ledger.claims import claimed_runs
-from verifier.report.model import ConfigRow
 from verifier.submission.logs.model import Run, Value
 from verifier.submission.readme import RunCommand, Setting
 from verifier.submission.script import EnvRead
@@ -23,6 +23,19 @@ DEFAULT = "default"
 
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off", "none", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRow:
+    """One setting of the run: effective value, where it came from, and other sources that say otherwise."""
+
+    name: str
+    value: str
+    origin: str
+    """`log`, `command` or `default`."""
+    source: Location
+    others: tuple[tuple[str, str, Location], ...] = ()
+    """(origin, value, source) of lower-ranked sources that differ."""
 
 
 def resolve_configuration(submission: Submission) -> tuple[ConfigRow, ...]:

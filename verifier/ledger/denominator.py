@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 from verifier.challenge.challenge import Challenge, ValidationStream
 from verifier.evidence import Location, Number
 from verifier.ledger.statistics import LN2
-from verifier.report.model import BytesSummary
 from verifier.submission.logs.model import Metric, Run
 from verifier.submission.submission import Submission
 
@@ -53,6 +52,17 @@ class Stream(StrEnum):
     """Far from the full text, cause unknown."""
     UNKNOWN = "unknown"
     """Neither the token count nor the tokenizer is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytesSummary:
+    """The denominator: bytes per token implied by the headline pair and the true figure for that stream, where known."""
+
+    implied_bytes_per_token: float | None
+    true_bytes_per_token: float | None
+    corrected_bpb: float | None
+    val_tokens: int | None
+    tokenizer: str | None
 
 
 @dataclass(frozen=True, slots=True)

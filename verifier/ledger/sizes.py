@@ -10,9 +10,8 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from verifier.evidence import Fact
+from verifier.evidence import Fact, Location
 from verifier.ledger.claims import claimed_headline, claimed_runs, claimed_seeds, headline_runs
-from verifier.report.model import SizeBar
 from verifier.submission.logs.model import Run, SizeKind, SizeLine
 from verifier.submission.metadata import SeedClaim
 from verifier.submission.script import ScriptFile
@@ -25,6 +24,20 @@ _LARGEST_ARTIFACT = 64_000_000
 """A nameless total above this is not taken for an artifact."""
 _COMPRESSED_SHARE = 0.6
 """Code bytes below this share of the script may be a compressed form of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeBar:
+    """Bytes of one seed against the cap: `code` + `model`, or `total` alone. `counting` names the convention."""
+
+    seed: int | None
+    counting: str
+    code: int | None
+    model: int | None
+    total: int
+    claimed: bool
+    """Whether the run is one of those that the submission claims."""
+    source: Location
 
 
 class CodeCounting(StrEnum):

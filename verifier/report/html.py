@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from verifier.ledger.configuration import ConfigRow
 from verifier.report import outline, wording
 from verifier.report.html_style import STYLE
-from verifier.report.model import ConfigRow, RecordClaim, Report, SubmissionReport, Verdict
+from verifier.report.model import RecordClaim, Report, SubmissionReport, Verdict
 from verifier.report.svg_bars import draw_sizes, draw_timeline
 from verifier.report.svg_curves import curve_plots
 from verifier.report.svg_seeds import draw_seeds

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from verifier.evidence import Fact, Location, Problem
+from verifier.ledger.configuration import ConfigRow
+from verifier.ledger.sizes import SizeBar
 from verifier.ledger.statistics import Statistics
 from verifier.ledger.timeline import Timeline
 from verifier.report import outline
-from verifier.report.model import SCHEMA_VERSION, ConfigRow, Report, SeedRow, SizeBar, SubmissionReport
+from verifier.report.model import SCHEMA_VERSION, Report, SeedRow, SubmissionReport
 from verifier.report.text import encodable
 from verifier.rule import Finding, Measured
 

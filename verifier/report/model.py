@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from verifier.evidence import Fact, Location, Problem
+from verifier.evidence import Fact, Problem
+from verifier.ledger.configuration import ConfigRow
+from verifier.ledger.denominator import BytesSummary
+from verifier.ledger.sizes import SizeBar
 from verifier.ledger.statistics import Statistics
 from verifier.ledger.timeline import Timeline
 from verifier.rule import Finding, Level, Outcome, Rule, Tier
@@ -71,49 +74,11 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class SizeBar:
-    """Bytes of one seed against the cap: `code` + `model`, or `total` alone. `counting` names the convention."""
-
-    seed: int | None
-    counting: str
-    code: int | None
-    model: int | None
-    total: int
-    claimed: bool
-    """Whether the run is one of those that the submission claims."""
-    source: Location
-
-
-@dataclass(frozen=True, slots=True)
-class BytesSummary:
-    """The denominator: bytes per token implied by the headline pair and the true figure for that stream, where known."""
-
-    implied_bytes_per_token: float | None
-    true_bytes_per_token: float | None
-    corrected_bpb: float | None
-    val_tokens: int | None
-    tokenizer: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class LayerRow:
     path: str
     layer: int
     codec: str
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigRow:
-    """One setting of the run: effective value, where it came from, and other sources that say otherwise."""
-
-    name: str
-    value: str
-    origin: str
-    """`log`, `command` or `default`."""
-    source: Location
-    others: tuple[tuple[str, str, Location], ...] = ()
-    """(origin, value, source) of lower-ranked sources that differ."""
 
 
 @dataclass(frozen=True, slots=True)

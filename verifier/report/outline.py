@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from verifier.evidence import Location, Number
+from verifier.ledger.configuration import ConfigRow
 from verifier.ledger.statistics import MarginTest, Statistics
 from verifier.ledger.timeline import Budget, Phase, Timeline
-from verifier.report.model import ConfigRow, RecordClaim, Report, RuleResult, SeedRow, SubmissionReport, Verdict
+from verifier.report.model import RecordClaim, Report, RuleResult, SeedRow, SubmissionReport, Verdict
 from verifier.report.text import encodable
 from verifier.rule import Finding, Level, Outcome
 from verifier.submission.logs.model import PhaseKind

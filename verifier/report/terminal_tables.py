@@ -8,9 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from verifier.ledger.configuration import ConfigRow
 from verifier.ledger.timeline import Timeline
 from verifier.report import outline, wording
-from verifier.report.model import ConfigRow, Report, SeedRow, SubmissionReport
+from verifier.report.model import Report, SeedRow, SubmissionReport
 from verifier.report.text import printable
 
 COMPACT_SEEDS = 8
