@@ -97,7 +97,7 @@ def _logged_over(account: SizeAccount, cap: int, totals_claimed: frozenset[int])
         return Finding(Outcome.REVIEW, f"{head}; {doubt}", places, Confidence.MEDIUM, measured, limit)
     if account.code is not None:
         places = (*places, account.code.source)
-    if shipped is not None and account.script is not None:
+    if shipped is not None and account.script is not None and shipped != total.bytes:
         head += f"; with the committed script ({account.script.size:,} bytes) it is {shipped:,}"
     return Finding(
         Outcome.FAIL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from verifier.engine.context import Context
 from verifier.evidence import Fact, Location
@@ -15,6 +16,15 @@ from verifier.submission.submission import Submission
 _MIB_PER_MB = 1.048576
 _SMALLEST_SIZE = 1_000
 """A stated size below is a placeholder or a wrong unit; PKG005 speaks of those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A size that the evidence supports: `what` says in words how it comes about."""
+
+    bytes: float
+    what: str
+    source: Location
 
 
 def _check(context: Context) -> Decision:
@@ -52,25 +62,28 @@ def _relevant(fact: Fact, accounts: list[SizeAccount]) -> list[SizeAccount]:
     return [account for account in accounts if fact.seed is None or account.run.seed == fact.seed]
 
 
-def _values(name: str, fact: Fact, accounts: list[SizeAccount], submission: Submission) -> list[tuple[float, Location]]:
+def _values(name: str, fact: Fact, accounts: list[SizeAccount], submission: Submission) -> list[Counted]:
     relevant = _relevant(fact, accounts)
     if name == "code":
         return _codes(relevant, submission)
+    if name == "mean":
+        return _means(relevant)
     return _models(relevant) if name == "model" else _totals(relevant)
 
 
 def _compare(name: str, fact: Fact, accounts: list[SizeAccount], submission: Submission) -> Finding | None:
     values = _values(name, fact, accounts, submission)
     relevant = _relevant(fact, accounts)
-    if not values or any(_agrees(fact, value) for value, _ in values):
+    if not values or any(_agrees(fact, value.bytes) for value in values):
         return None
-    if name in ("total", "mean") and fact.seed is None and any(_agrees(fact, mean) for mean in _means(relevant)):
+    if name == "total" and fact.seed is None and any(_agrees(fact, mean.bytes) for mean in _means(relevant)):
         return None
-    nearest, source = min(values, key=lambda entry: abs(entry[0] - float(fact.value)))
-    models = _models(relevant)
+    nearest = min(values, key=lambda value: abs(value.bytes - float(fact.value)))
     stated = f"{fact.source.path} states {fact.value:,} bytes for {_whose(name, fact)}"
-    message = f"{stated}; the nearest in the logs is {nearest:,.0f}, {float(fact.value) - nearest:+,.0f}"
-    if name == "total" and (same := next((source for value, source in models if _agrees(fact, value)), None)) is not None:
+    message = f"{stated}; nearest is {nearest.what} with {nearest.bytes:,.0f}, {float(fact.value) - nearest.bytes:+,.0f}"
+    source = nearest.source
+    same = next((model.source for model in _models(relevant) if _agrees(fact, model.bytes)), None)
+    if name == "total" and same is not None:
         message, source = f"{stated}: that is the model alone, the code is not added", same
     return Finding(
         Outcome.FAIL,
@@ -78,7 +91,7 @@ def _compare(name: str, fact: Fact, accounts: list[SizeAccount], submission: Sub
         (fact.source, source),
         Confidence.HIGH,
         Measured(float(fact.value), "bytes"),
-        Measured(nearest, "bytes"),
+        Measured(nearest.bytes, "bytes"),
         remediation="state the total that the log prints for the seed, in bytes",
     )
 
@@ -98,46 +111,52 @@ def _agrees(fact: Fact, value: float) -> bool:
     return rounded and abs(stated * _MIB_PER_MB - value) <= tolerance * _MIB_PER_MB
 
 
-def _totals(accounts: Iterable[SizeAccount]) -> list[tuple[float, Location]]:
+def _totals(accounts: Iterable[SizeAccount]) -> list[Counted]:
     """Every total that a run supports: as logged, and model plus any counting of the code."""
-    found: list[tuple[float, Location]] = []
+    found: list[Counted] = []
     for account in accounts:
-        found += [(total.bytes, total.source) for total in account.totals]
+        found += [Counted(total.bytes, "the log's total", total.source) for total in account.totals]
         if account.model is not None:
-            found += [(account.model.bytes + code.bytes, account.model.source) for code in account.codes]
-        if account.shipped is not None and account.model is not None:
-            found.append((account.shipped, account.model.source))
+            source = account.model.source
+            found += [Counted(account.model.bytes + code.bytes, "logged model + logged code", source) for code in account.codes]
+            if account.shipped is not None:
+                found.append(Counted(account.shipped, "logged model + committed script", source))
     return found
 
 
-def _means(accounts: Iterable[SizeAccount]) -> list[float]:
-    """Means over the claimed runs: of the logged totals, and with the committed script."""
-    claimed = [account for account in accounts if account.claimed]
-    means = []
-    for values in (
-        [account.total.bytes for account in claimed if account.total is not None],
-        [account.shipped for account in claimed if account.shipped is not None],
+def _means(accounts: Iterable[SizeAccount]) -> list[Counted]:
+    """Means over the claimed runs: of the logged totals, and with the committed script. Cited by the first of them."""
+    claimed = [account for account in accounts if account.claimed and account.total is not None]
+    means: list[Counted] = []
+    for what, values in (
+        ("the mean of the logged totals", [account.total.bytes for account in claimed if account.total is not None]),
+        ("the mean with the committed script", [account.shipped for account in claimed if account.shipped is not None]),
     ):
-        if values:
+        if values and claimed[0].total is not None:
             mean = sum(values) / len(values)
-            means += [mean, round(mean), int(mean)]
+            means += [Counted(value, what, claimed[0].total.source) for value in (mean, round(mean), int(mean))]
     return means
 
 
-def _codes(accounts: list[SizeAccount], submission: Submission) -> list[tuple[float, Location]]:
-    found = [(float(code.bytes), code.source) for account in accounts for code in account.codes]
+def _codes(accounts: list[SizeAccount], submission: Submission) -> list[Counted]:
+    found = [Counted(code.bytes, "the log's code size", code.source) for account in accounts for code in account.codes]
     program = submission.program
     if not found or program.main is None:
         return found
     for script in (*program.members, *program.others):
-        found.append((float(script.size), Location(script.path)))
-        found += [(float(layer.bytes), layer.source) for layer in script.layers]
-    found.append((float(sum(member.size for member in program.members)), Location(program.main.path)))
+        found.append(Counted(script.size, f"the committed {script.path}", Location(script.path)))
+        found += [Counted(layer.bytes, f"the text packed in {script.path}", layer.source) for layer in script.layers]
+    found.append(Counted(sum(member.size for member in program.members), "all files of the program", Location(program.main.path)))
     return found
 
 
-def _models(accounts: Iterable[SizeAccount]) -> list[tuple[float, Location]]:
-    return [(float(size.bytes), size.source) for account in accounts for size in account.run.sizes if size.kind is SizeKind.MODEL]
+def _models(accounts: Iterable[SizeAccount]) -> list[Counted]:
+    return [
+        Counted(size.bytes, "the log's compressed model", size.source)
+        for account in accounts
+        for size in account.run.sizes
+        if size.kind is SizeKind.MODEL
+    ]
 
 
 CLAIM_MISMATCH = Rule(

@@ -133,7 +133,7 @@ def _finding(attempt: RecordAttempt, outcome: Outcome, message: str, context: Co
         _where(attempt),
         measured=Measured(round(attempt.statistics.mean, 6), "bpb"),
         limit=limit,
-        remediation="Add seeds, or claim a non-record result.",
+        remediation="A gain that is real needs more seeds to show it; without one the result is a non-record.",
     )
 
 

@@ -101,7 +101,10 @@ def _from_tables(readme: Readme, means: list[Comparison], deviations: list[Compa
         for index, column in enumerate(table.columns):
             if column not in (Column.BPB, Column.LOSS):
                 continue
-            cells = [row.cells[index] for row in table.rows if row.seed is not None and index < len(row.cells)]
+            rows = [row for row in table.rows if row.seed is not None and index < len(row.cells)]
+            if len({row.seed for row in rows}) < len(rows):
+                continue  # a seed that stands twice: rows of several arms, and which of them a mean row is about is not said
+            cells = [row.cells[index] for row in rows]
             numbers = tuple(cell.number for cell in cells if cell.number is not None)
             if len(numbers) < 2 or len(numbers) != len(cells):
                 continue

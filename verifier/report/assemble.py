@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from verifier.evidence import Fact, Location
@@ -11,6 +12,7 @@ from verifier.ledger.configuration import resolve_configuration
 from verifier.ledger.denominator import measure_run, summarise_bytes
 from verifier.ledger.record import RecordAttempt
 from verifier.ledger.sizes import size_bars
+from verifier.ledger.statistics import Statistics
 from verifier.ledger.timeline import Timeline, build_timeline
 from verifier.report.model import (
     Curve,
@@ -51,7 +53,7 @@ def assemble(
         sizes=size_bars(submission),
         curves=tuple(curve for run, _ in runs for curve in _curves(run)),
         config=resolve_configuration(submission),
-        statistics=attempt.statistics,
+        statistics=_statistics(context, attempt),
         bytes=summarise_bytes(next((one for one in measured if one is not None), None), tokenizer),
         layers=tuple(
             LayerRow(script.path, layer.index, layer.codec, layer.bytes)
@@ -60,6 +62,13 @@ def assemble(
         ),
         problems=submission.problems,
     )
+
+
+def _statistics(context: Context, attempt: RecordAttempt) -> Statistics | None:
+    """Outside the record track there is no margin to speak of: only mean and spread are stated."""
+    if attempt.statistics is None or context.in_record_track or context.options.sota is not None:
+        return attempt.statistics
+    return replace(attempt.statistics, sota=None, sota_pr=None, sota_date=None, sota_seeds=(), tests=())
 
 
 def _seed_rows(submission: Submission, runs: Sequence[tuple[Run, Metric | None]]) -> tuple[SeedRow, ...]:

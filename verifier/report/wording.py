@@ -104,6 +104,11 @@ def statistics_lines(statistics: Statistics) -> tuple[str, ...]:
     lines.append(mean)
     lines.append(_reference(statistics))
     for test in statistics.tests:
+        if test.p_value is None:
+            lines.append(
+                f"no test of the margin per {test.unit.removeprefix('nats/')} ({test.margin_bpb:.5f} BPB): one seed has no spread"
+            )
+            continue
         lines.append(
             f"p {equals(test.p_value)} for the margin per {test.unit.removeprefix('nats/')}"
             f" ({test.margin_bpb:.5f} BPB, {test.method}), p {equals(test.p_any)} for any gain"
@@ -114,7 +119,7 @@ def statistics_lines(statistics: Statistics) -> tuple[str, ...]:
 
 def _reference(statistics: Statistics) -> str:
     if statistics.sota is None:
-        return "no reference: the SOTA of the submission's day is not known"
+        return "not compared with a record"
     origin = [f"#{statistics.sota_pr}"] if statistics.sota_pr is not None else []
     origin += [statistics.sota_date] if statistics.sota_date is not None else []
     origin += [plural(len(statistics.sota_seeds), "seed") + " known"] if statistics.sota_seeds else []

@@ -263,9 +263,11 @@ TWO = [Seed(42, 15_900_000, SIZE, 15_900_000 + SIZE), Seed(7, 15_910_000, SIZE, 
         ({"bytes_total": 15_910_000 + SIZE}, Outcome.PASS, "agree"),
         ({"bytes_total": 15_905_000 + SIZE}, Outcome.PASS, "agree"),  # the mean
         ({"bytes_total": 15_900_000}, Outcome.FAIL, "the model alone"),
-        ({"bytes_total": 15_999_000}, Outcome.FAIL, "nearest"),
+        ({"bytes_total": 15_999_000}, Outcome.FAIL, "nearest is the log's total"),
+        ({"bytes_total_mean": 15_905_000 + SIZE}, Outcome.PASS, "agree"),
+        ({"bytes_total_mean": 15_910_000 + SIZE}, Outcome.FAIL, "nearest is the mean of the logged totals"),  # one seed's
         ({"bytes_code": SIZE}, Outcome.PASS, "agree"),
-        ({"bytes_code": SIZE + 1}, Outcome.FAIL, "the code"),
+        ({"bytes_code": SIZE + 1}, Outcome.FAIL, "nearest is the log's code size"),
         ({"bytes_model": 15_910_000}, Outcome.PASS, "agree"),
         ({"bytes_model": 15_920_000}, Outcome.FAIL, "the model"),
         ({"bytes_total": 8}, Outcome.NOT_APPLICABLE, "states a size"),

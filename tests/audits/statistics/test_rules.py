@@ -138,6 +138,15 @@ def test_means_in_tables() -> None:
     assert decision.findings[0].locations[0].line == 30
 
 
+def test_a_table_of_two_arms_is_not_averaged_over_both() -> None:
+    """Each seed stands once per arm, and the mean row is of one arm: which one is not said, so nothing is proven."""
+    arms = table("1.0812", "1.0811", "1.0813", "1.0911", "1.0913")
+    rows = tuple(dataclasses.replace(row, seed=index % 2) if row.seed is not None else row for index, row in enumerate(arms.rows))
+    interleaved = readme(tables=(dataclasses.replace(arms, rows=rows),))
+    assert decide("SIG002", submission(readmes=[interleaved])).outcome is Outcome.NOT_AVAILABLE
+    assert decide("SIG002", submission(readmes=[readme(tables=(arms,))])).outcome is Outcome.FAIL
+
+
 def test_the_mean_of_another_series_of_the_same_seeds_agrees() -> None:
     claims = metadata(1.0835, {42: 1.0812, 314: 1.0816})
     sliding = tuple(
