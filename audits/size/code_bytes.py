@@ -60,7 +60,7 @@ def _by_size(accounts: list[SizeAccount], program: Program) -> Iterator[Finding]
             yield Finding(Outcome.INFO, f"{head}; {account.matched} has the counted size", places, measured=measured, limit=limit)
         else:
             explained = _nearest(code.bytes, program)
-            if account.total is not None and account.shipped is not None:
+            if account.total is not None and account.shipped is not None and not account.counts_compressed:
                 explained += f"; total in the log {account.total.bytes:,}, with the committed script {account.shipped:,}"
             yield Finding(
                 Outcome.FAIL,

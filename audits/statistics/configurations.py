@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verifier.engine.context import Context
 from verifier.evidence import Location
@@ -61,10 +61,26 @@ def check(context: Context) -> Decision:
     if code is not None and code.differs:
         findings.append(_finding(code, Outcome.REVIEW))
     if findings:
-        return Decision.of(findings)
+        return Decision.of(_doubted(findings, context.submission, runs))
     looked = [f"{len(settings)} settings"] if settings else []
     looked += [compared.name for compared in scalars] + ([code.name] if code is not None else [])
     return Decision.passed(f"the {len(runs)} runs agree in {', '.join(looked)}")
+
+
+def _doubted(findings: Sequence[Finding], submission: Submission, runs: Sequence[Run]) -> list[Finding]:
+    """Where a seed has several training logs, which of them entered the mean is a guess, and a guess proves nothing."""
+    several = sorted({run.seed for run in runs if run.seed is not None and _logs_of(submission, run.seed) > 1})
+    if not several:
+        return list(findings)
+    doubt = f"; several logs have seed {', '.join(map(str, several))}, and another of them may be the one that counts"
+    return [
+        replace(finding, outcome=Outcome.REVIEW, message=finding.message + doubt) if finding.outcome is Outcome.FAIL else finding
+        for finding in findings
+    ]
+
+
+def _logs_of(submission: Submission, seed: int) -> int:
+    return sum(run.full and run.seed == seed for run in submission.runs)
 
 
 def _is_one_mean(submission: Submission, headlines: Sequence[HeadlineRun]) -> bool:

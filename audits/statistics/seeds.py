@@ -40,7 +40,15 @@ def check_insufficient(context: Context) -> Decision:
     scored = _scored(submission)
     claimed = listed_seeds(submission)
     if not submission.logs:
-        return Decision.of([Finding(Outcome.FAIL, "a record is claimed without any log", (_claim_place(submission),))])
+        return Decision.of(
+            [
+                Finding(
+                    Outcome.FAIL,
+                    "the folder is in the record track, does not say that it is no record, and holds no log",
+                    (_claim_place(submission),),
+                )
+            ]
+        )
     if not full:
         return _without_full_run(submission, scored)
     counted = _count_seeds(full, scored)

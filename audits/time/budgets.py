@@ -58,7 +58,7 @@ def _over_training(each: TimedRun, seconds: float, limit: float) -> Finding:
             Confidence.HIGH,
             Measured(round(seconds, 3), "s"),
             Measured(limit, "s"),
-            "Stop on the wallclock instead of a step count, and log the clock at the end of training.",
+            "Stop early enough for the last step and whatever follows it inside the clock to fit, and log the clock at the end.",
         )
     return Finding(
         Outcome.REVIEW,

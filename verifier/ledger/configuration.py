@@ -21,6 +21,8 @@ LOG = "log"
 COMMAND = "command"
 DEFAULT = "default"
 
+_PER_RUN = frozenset({"SEED", "RUN_ID"})
+"""Settings that differ from run to run by design: the documented command shows one of them."""
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off", "none", ""})
 
@@ -48,7 +50,7 @@ def resolve_configuration(submission: Submission) -> tuple[ConfigRow, ...]:
         stated = _stated(name, reads.get(name), settings.get(name), runs)
         if stated:
             (origin, value, source), *lower = stated
-            others = tuple(entry for entry in lower if not same_setting(entry[1], value))
+            others = () if name in _PER_RUN else tuple(entry for entry in lower if not same_setting(entry[1], value))
             rows.append(ConfigRow(name, value, origin, source, others))
     return tuple(rows)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verifier.evidence import Location
+from verifier.evidence import Location, Number
 from verifier.submission.logs.model import Calibration, Metric, PhaseKind, Run, Timing
 
 
@@ -104,7 +104,7 @@ def build_timeline(run: Run, headline: Metric | None = None) -> Timeline:
     parts = [phase.seconds for phase in phases if phase.budget is Budget.EVAL and phase.kind is not PhaseKind.TOTAL_EVAL]
     own = scored.seconds if scored is not None else headline.seconds if headline is not None else None
     printed = max((seconds for seconds in (*totals[-1:], own if totals else None) if seconds is not None), default=None)
-    reserves = [timing.seconds for timing in run.timings if timing.kind is PhaseKind.RESERVE]
+    reserves = [timing.seconds for timing in run.timings if timing.kind is PhaseKind.RESERVE] or _dumped_reserve(run)
     calibrations = [phase.seconds for phase in phases if phase.kind is PhaseKind.CALIBRATION]
     return Timeline(
         seed=run.seed,
@@ -117,6 +117,13 @@ def build_timeline(run: Run, headline: Metric | None = None) -> Timeline:
         diagnostic_seconds=sum(phase.seconds for phase in phases if phase.diagnostic),
         eval_is_total=printed is not None or len(parts) == 1,
     )
+
+
+def _dumped_reserve(run: Run) -> list[float]:
+    """The reserve as the hyperparameter dump states it, for logs without a line of their own for it."""
+    value = run.config.get("gptq_reserve_seconds")
+    number = Number.parse(value.text) if value is not None else None
+    return [number.value] if number is not None and number.value >= 0 else []
 
 
 def training_data_after_clock(run: Run) -> tuple[Calibration, ...]:

@@ -88,6 +88,7 @@ def folder(
         True,
         val_bpb=stated.get("val_bpb"),
         bytes_total=stated.get("bytes_total"),
+        bytes_total_mean=stated.get("bytes_total_mean"),
         bytes_code=stated.get("bytes_code"),
         bytes_model=stated.get("bytes_model"),
         seeds=tuple(one.seed for one in seeds),

@@ -250,6 +250,13 @@ def test_different_settings_in_one_mean() -> None:
     assert len(decision.findings[0].locations) == 2
 
 
+def test_a_seed_with_several_logs_leaves_open_which_of_them_counts() -> None:
+    runs = [with_config(42, num_layers="3"), with_config(314, num_layers="4"), with_config(42, num_layers="4")]
+    decision = decide("SIG004", submission(*runs, claims=metadata(1.07, listed=[42, 314])))
+    assert decision.outcome is Outcome.REVIEW
+    assert "several logs have seed 42" in decision.reason
+
+
 def test_names_paths_and_spellings_may_differ() -> None:
     same = seeded(
         with_config(42, num_layers="3", seed="42", run_id="a", logfile="x", matrix_lr="0.10", use_flag="True"),

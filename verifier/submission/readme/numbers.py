@@ -23,7 +23,7 @@ _BYTES = re.compile(_VALUE + r"\s{0,2}(bytes|B|MB|MiB)\b")
 _SECONDS = re.compile(r"(\d{1,4}(?:\.\d{1,6})?)\s{0,2}(s|sec|seconds)\b")
 _ELSEWHERE = re.compile(
     r"sota|baseline|\bvs\.?\b|versus|previous|prior|compared|record\b.{0,20}threshold|threshold|delta|Δ|improve|better|worse|lower than|beats?\b"
-    r"|\bPR\s?#|ablation|without\b|expected|target|pre-?quant|pre-?ttt|roundtrip|old\b|was\b|would\b|from\b|leaderboard|merged",
+    r"|\bPR\s?#|ablation|without\b|expected|target|estimat|project(?:ed|ion)|predict|pending|pre-?quant|pre-?ttt|roundtrip|old\b|was\b|would\b|from\b|leaderboard|merged",
     re.IGNORECASE,
 )
 _SIZED = re.compile(r"artifact|artefact|submission|total|size|bytes_total", re.IGNORECASE)
