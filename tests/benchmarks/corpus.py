@@ -29,7 +29,7 @@ from verifier.git.pull_request import first_commit_day, pull_request
 from verifier.git.repository import GitError, Repository
 from verifier.submission.git_source import GitTreeSource
 from verifier.submission.load import load_submission
-from verifier.submission.logs.model import Run, SizeKind
+from verifier.submission.logs.model import LogFile, SizeKind
 
 MASS = 6
 """Pull requests that touch more record folders than this re-ship other people's: their folders appear elsewhere."""
@@ -52,7 +52,8 @@ class Row:
     outcomes: dict[str, str] = field(default_factory=dict)
     fails: list[tuple[str, str, str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    coverage: Counter[str] = field(default_factory=Counter)
+    logs: dict[str, list[str]] = field(default_factory=dict)
+    """sha256 of each log -> what was extracted from it."""
     memory_mb: float = 0.0
     crash: str = ""
 
@@ -85,22 +86,24 @@ def jobs(repository: Path, base: str, only: set[int]) -> Iterator[Job]:
                 yield Job(number, change, folder)
 
 
-def coverage(runs: tuple[Run, ...]) -> Counter[str]:
-    """What was extracted from run-like logs (at least one metric or step line)."""
-    counts: Counter[str] = Counter()
-    for run in runs:
-        if not (run.metrics or run.steps):
-            continue
-        counts["run-like"] += 1
-        counts["final metric"] += any(metric.loss and metric.bpb for metric in run.metrics if metric.step is None)
-        counts["steps"] += run.steps_reached is not None
-        counts["total size"] += any(size.kind is SizeKind.TOTAL for size in run.sizes)
-        counts["model size"] += any(size.kind is SizeKind.MODEL for size in run.sizes)
-        counts["code bytes"] += any(size.kind is SizeKind.CODE for size in run.sizes)
-        counts["seed"] += run.seed is not None
-        counts["val tokens"] += run.val_tokens is not None
-        counts["world size"] += run.world_size is not None
-    return counts
+def coverage(log: LogFile) -> list[str]:
+    """What was extracted from a run-like log: one that has a line with loss and BPB, or a training step."""
+    runs = log.runs
+    if not any(run.steps or any(metric.loss and metric.bpb for metric in run.metrics) for run in runs):
+        return []
+    sizes = {size.kind for run in runs for size in run.sizes}
+    found = {
+        "run-like": True,
+        "final metric": any(metric.loss and metric.bpb and metric.step is None for run in runs for metric in run.metrics),
+        "steps": any(run.steps_reached is not None for run in runs),
+        "total size": bool(sizes & {SizeKind.TOTAL, SizeKind.RAW_TOTAL}),
+        "model size": SizeKind.MODEL in sizes,
+        "code bytes": SizeKind.CODE in sizes,
+        "seed": any(run.seed is not None for run in runs),
+        "val tokens": any(run.val_tokens is not None for run in runs),
+        "world size": any(run.world_size is not None for run in runs),
+    }
+    return [name for name, there in found.items() if there]
 
 
 _plan: Plan | None = None
@@ -129,7 +132,7 @@ def audit(job: Job) -> Row:
             (finding.rule, finding.outcome.value, finding.message, str(finding.locations[0])) for finding in report.findings
         ]
         row.problems = sorted(f"{problem.kind} {problem.location}: {problem.message}" for problem in report.problems)
-        row.coverage = coverage(load_submission(source, _plan.limits, day).runs)
+        row.logs = {log.sha256: coverage(log) for log in load_submission(source, _plan.limits, day).logs}
     except Exception:
         row.crash = traceback.format_exc()
     row.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -151,9 +154,9 @@ def summarise(rows: list[Row], wall: float) -> None:
         )
         print(f"peak memory of a worker: {max(row.memory_mb for row in rows):.0f} MB")
     print("verdicts:", dict(Counter(row.verdict for row in rows)), "claims:", dict(Counter(row.claim for row in rows)))
-    total: Counter[str] = Counter()
-    for row in rows:
-        total += row.coverage
+    logs = {sha: found for row in rows for sha, found in row.logs.items()}
+    total = Counter(name for found in logs.values() for name in found)
+    print(f"{len(logs)} different logs")
     for name, count in total.items():
         print(f"  {name:<14} {count:>6}  {100 * count / max(1, total['run-like']):5.1f} %")
     outcomes = ("pass", "fail", "review", "info", "not-applicable", "not-available", "error")
