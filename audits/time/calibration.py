@@ -87,6 +87,8 @@ def _judge_timed(each: TimedRun, phases: list[Phase], late: tuple[Calibration, .
         outcome = Outcome.REVIEW
         message += f" on other hardware ({other[0]})"
         places.append(other[1])
+    # The line that names the data belongs to the proof, wherever the duration stands.
+    places += [line.source for line in late if line.reads == "train"][:1]
     stated = any(line.stated for line in late)
     return Finding(
         outcome,
