@@ -114,10 +114,6 @@ class CaseOpsModel:
         return self.inner.bos_id
 
     @property
-    def skips_unknown_ids(self) -> bool:
-        return False
-
-    @property
     def classes(self) -> NDArray[np.uint8]:
         return self._classes
 

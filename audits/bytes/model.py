@@ -71,10 +71,6 @@ class TokenModel(Protocol):
         """The id that opens every document, when the model itself names one."""
 
     @property
-    def skips_unknown_ids(self) -> bool:
-        """Whether the tokenizer's own decoder skips ids outside the table; otherwise such an id cannot be decoded."""
-
-    @property
     def classes(self) -> NDArray[np.uint8]:
         """`TokenClass` of each id, shape (size,)."""
 

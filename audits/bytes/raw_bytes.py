@@ -33,10 +33,6 @@ class RawByteModel:
         return BOS
 
     @property
-    def skips_unknown_ids(self) -> bool:
-        return False
-
-    @property
     def classes(self) -> NDArray[np.uint8]:
         return self._classes
 

@@ -223,10 +223,6 @@ class SentencePieceModel:
         return None
 
     @property
-    def skips_unknown_ids(self) -> bool:
-        return False
-
-    @property
     def classes(self) -> NDArray[np.uint8]:
         return self._classes
 

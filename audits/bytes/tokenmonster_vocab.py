@@ -158,10 +158,6 @@ class TokenMonsterModel:
         return None
 
     @property
-    def skips_unknown_ids(self) -> bool:
-        return True
-
-    @property
     def classes(self) -> NDArray[np.uint8]:
         return self._classes
 

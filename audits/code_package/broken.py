@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 from verifier.engine.context import Context
+from verifier.evidence import Location, excerpt
 from verifier.rule import Decision, Finding, Level, Outcome, Rule
 from verifier.submission.script import ScriptFile
 
@@ -31,7 +33,7 @@ def _check(context: Context) -> Decision:
             f"{program.main.path} compiles, but not all that it executes could be read: {unread[0].message}"
         )
     layers = sum(1 for member in program.members for layer in member.layers if layer.text is not None)
-    unpacked = f" and the {layers} texts unpacked from them" if layers else ""
+    unpacked = f" (and what they unpack: {layers} texts)" if layers else ""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return Decision.passed(f"{len(program.members)} files of the program{unpacked} compile under Python {version}")
 
@@ -47,7 +49,30 @@ def _broken(member: ScriptFile) -> list[Finding]:
         if problem.kind == "undecodable" and member.syntax_error is None:
             message = f"{member.path} is not valid UTF-8 and declares no other encoding: Python refuses it ({problem.message})"
             found.append(Finding(Outcome.FAIL, message, (problem.location,), remediation="save the file as UTF-8"))
+    if not found and not member.opaque:
+        found += [
+            refused for layer, text in sorted({(0, member.text), member.effective}) if (refused := _refused(member, layer, text))
+        ]
     return found
+
+
+def _refused(member: ScriptFile, layer: int, text: str) -> Finding | None:
+    """What the parser lets through and the compiler refuses: a stray `return`, an assignment before `global`.
+
+    The bytecode is thrown away: nothing of it runs.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, member.path, "exec", dont_inherit=True)
+    except SyntaxError as failure:
+        where = Location(member.path, failure.lineno, layer=layer, excerpt=excerpt(failure.text or ""))
+        message = f"{where} does not compile: {failure.msg}"
+        return Finding(Outcome.FAIL, message, (where,), remediation="commit the script that produced the logs, unedited")
+    except (RecursionError, MemoryError, ValueError) as failure:
+        message = f"{member.path} could not be compiled here: {type(failure).__name__}"
+        return Finding(Outcome.REVIEW, message, (Location(member.path, layer=layer),))
+    return None
 
 
 SCRIPT_BROKEN = Rule(

@@ -66,9 +66,6 @@ class JsonDocument:
     problems: tuple[Problem, ...]
     line_starts: tuple[int, ...]
 
-    def line_of(self, offset: int) -> int:
-        return bisect_right(self.line_starts, offset)
-
     def locate(self, value: JsonValue) -> Location:
         """The line of a value. Of a long line the excerpt shows the part that starts with the value."""
         return locate(self.path, self.text, self.line_starts, value.start)
