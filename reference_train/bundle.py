@@ -10,8 +10,8 @@ from reference_train.config import Config
 from reference_train.pack import pack_code
 
 BUNDLE_ORDER = (
-    "errors", "quirks", "config", "shards", "caseops", "tokbytes", "loaders", "data", "layers", "model", "optim",
-    "schedule", "averaging", "quant", "gptq", "container", "pack", "export", "calibration", "evaluate", "ttt", "train",
+    "errors", "quirks", "attention", "config", "shards", "caseops", "tokbytes", "loaders", "data", "layers", "model", "newton_schulz", "parallel_muon", "optim",
+    "schedule", "throughput", "averaging", "quant", "gptq", "container", "pack", "export", "calibration", "evaluate", "ttt", "build", "train",
     "runlog", "forbidden", "run", "plot", "bundle", "record", "cli",
 )  # fmt: skip
 """Every module after those it imports."""

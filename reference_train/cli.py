@@ -34,6 +34,8 @@ from reference_train.run import SeedResult, pick_device, run_seed
 from reference_train.runlog import RunLog
 from reference_train.train import Ranks
 
+DEFAULT_CHECKPOINT = "reference_train.ckpt"
+
 
 def build_parser(default_preset: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -47,7 +49,12 @@ def build_parser(default_preset: str) -> argparse.ArgumentParser:
     parser.add_argument("--record-dir", type=Path, help="write README, submission.json, logs, script, artifact and curve here")
     parser.add_argument("--parity", action="store_true", help="turn on the quirks of the submitted system")
     parser.add_argument("--quirk", type=int, action="append", default=[], help="turn on one quirk (see --list-quirks)")
-    parser.add_argument("--checkpoint", type=Path, help="save the state here on Ctrl-C and every CHECKPOINT_EVERY steps")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="save the state here on Ctrl-C, every CHECKPOINT_EVERY steps and after training; without it, to "
+        f"{DEFAULT_CHECKPOINT} in the record folder or here, until the run has succeeded",
+    )
     parser.add_argument("--resume", type=Path, help="go on from a checkpoint")
     parser.add_argument("--allow-over-cap", action="store_true", help="write an artifact above 16,000,000 bytes, with a warning")
     parser.add_argument("--quiet", action="store_true", help="print the final table only")
@@ -70,12 +77,20 @@ def main(argv: Sequence[str] | None = None, *, default_preset: str = "tiny") -> 
             if not equals:
                 raise TrainerError(f"{text!r} is no setting: write NAME=VALUE, like ITERATIONS=100")
             key, parsed = parse_setting(name, value)
-            overrides[key] = parsed
+            overrides |= {key: parsed} if key else {}
         cfg = make_config(read_preset(args.preset), overrides, parity=args.parity, quirks=tuple(args.quirk))
         return _run(cfg, args, console)
     except TrainerError as problem:
         console.print(f"reference_train: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
+    except KeyboardInterrupt:
+        console.print(
+            "reference_train: interrupted; files that were written are complete. If training had ended, --resume with the "
+            f"checkpoint ({DEFAULT_CHECKPOINT} unless you named one) goes on after it",
+            style="red",
+            soft_wrap=True,
+        )
+        return 130
 
 
 def _print_lists(args: argparse.Namespace) -> None:
@@ -97,6 +112,7 @@ def _run(cfg: Config, args: argparse.Namespace, console: Console) -> int:
     with ExitStack() as stack:
         ranks = _join_processes(cfg, stack)
         record: Path | None = args.record_dir
+        checkpoint: Path = args.checkpoint or (record or Path.cwd()) / DEFAULT_CHECKPOINT
         own_folder = record or Path(_shared_temporary(ranks, stack))
         script = own_folder / "train_gpt.py"
         if ranks.main:
@@ -124,7 +140,7 @@ def _run(cfg: Config, args: argparse.Namespace, console: Console) -> int:
                     ranks=ranks,
                     log=log,
                     progress=lambda step, steps, loss: bar.update(task, completed=step, total=steps, loss=loss),  # noqa: B023
-                    checkpoint=args.checkpoint,
+                    checkpoint=checkpoint,
                     resume=args.resume,
                     allow_over_cap=args.allow_over_cap,
                 )
@@ -137,6 +153,8 @@ def _run(cfg: Config, args: argparse.Namespace, console: Console) -> int:
 
                 write_record(record, cfg, results, _command(cfg, args))
             _print_results(cfg, results)
+            if args.checkpoint is None:
+                checkpoint.unlink(missing_ok=True)
     return 0
 
 
@@ -178,7 +196,9 @@ def _shared_temporary(ranks: Ranks, stack: ExitStack) -> str:
 
 
 def _command(cfg: Config, args: argparse.Namespace) -> str:
-    prefix = " ".join(shlex.quote(setting) for setting in args.settings)
+    own_data = any(setting.upper().startswith(("DATA_PATH=", "DATA_DIR=")) for setting in args.settings)
+    settings = args.settings if own_data else [f"DATA_PATH={cfg.shown_data_path}", *args.settings]
+    prefix = " ".join(shlex.quote(setting) for setting in settings)
     seeds = f" --seeds {args.seeds}" if args.seeds else ""
     return f"{prefix} python train_gpt.py{seeds}".strip()
 

@@ -30,6 +30,10 @@ class Config:
     quirks: tuple[int, ...] = ()
 
     # Data
+    run_id: str = ""
+    """A name for the log."""
+    data_dir: str = ""
+    """Folder with datasets/fineweb10B_sp<V> and tokenizers/fineweb_<V>_bpe.model, for DATA_PATH and TOKENIZER_PATH."""
     data_path: str = ""
     """Folder of shards, or a .jsonl of documents for the byte tokenizer; empty: the text that ships."""
     tokenizer: str = "sentencepiece"
@@ -42,6 +46,10 @@ class Config:
     seed: int = 1337
     device: str = "cuda"
     compute_dtype: str = "auto"
+    attention: str = "auto"
+    """FlashAttention where it is possible ("auto"), always ("flash") or never ("sdpa")."""
+    torch_compile: bool = True
+    """Compile the model; on a GPU only."""
 
     # Model
     num_layers: int = 9
@@ -58,6 +66,7 @@ class Config:
     ln_scale: bool = False
     xsa_last_n: int = 0
     skip_gates_enabled: bool = False
+    ve_enabled: bool = True
     ve_dim: int = 128
     ve_layers: tuple[int, ...] = ()
     vrl_enabled: bool = False
@@ -83,6 +92,8 @@ class Config:
     grad_accum_total: int = 8
     """Micro-steps of one step, summed over processes."""
     iterations: int = 20_000
+    planned_steps: int = 0
+    """Steps that fit in the budget: schedules and the end go by them, not by the clock. 0: by the clock, if there is a cap."""
     warmup_steps: int = 20
     warmdown_iters: int = 0
     warmdown_frac: float = 0.0
@@ -110,6 +121,8 @@ class Config:
     swa_enabled: bool = False
     swa_every: int = 50
     swa_threshold: float = 0.2
+    qat_enabled: bool = False
+    """Round the weights in the forward from the first step on, not only at the end (LATE_QAT_THRESHOLD)."""
     late_qat_threshold: float = 0.0
     checkpoint_every: int = 0
     val_loss_every: int = 1000
@@ -120,6 +133,8 @@ class Config:
     embed_quantizer: str = "int8"
     matrix_levels: int = 31
     embed_levels: int = 127
+    gptq_enabled: bool = True
+    """0: the same clips, rounded to nearest."""
     matrix_clip_sigmas: float = 12.85
     embed_clip_sigmas: float = 20.0
     passthrough_numel: int = 65_536
@@ -146,6 +161,8 @@ class Config:
     prequant_ttt_enabled: bool = False
     prequant_ttt_epochs: int = 21
     prequant_ttt_lr: float = 5e-4
+    prequant_ttt_wd: float = 0.0
+    prequant_ttt_grad_clip: float = 1.0
     prequant_ttt_chunk_tokens: int = 32_768
     prequant_ttt_freeze_blocks: int = 2
 
@@ -155,6 +172,7 @@ class Config:
             "loader": ("sequential", "coprime", "shuffled"),
             "calibration": ("train", "self-generated"),
             "device": ("cpu", "cuda"),
+            "attention": ("auto", "sdpa", "flash"),
             "compute_dtype": ("auto", "float32", "bfloat16"),
         }
         for name, known in choices.items():
@@ -172,11 +190,31 @@ class Config:
     def has(self, quirk: int) -> bool:
         return quirk in self.quirks
 
+    @property
+    def shard_folder(self) -> str:
+        """Where the token shards are; DATA_PATH wins over DATA_DIR."""
+        if self.data_path or not self.data_dir:
+            return self.data_path
+        return str(Path(self.data_dir) / "datasets" / f"fineweb10B_sp{self.vocab_size}")
+
+    @property
+    def shown_data_path(self) -> str:
+        """DATA_PATH as logs and commands name it: a record's script has no text beside it, so it has to be said."""
+        shipped = self.tokenizer == "bytes" and not self.shard_folder
+        return "reference_train/text/docs.jsonl" if shipped else self.shard_folder
+
+    @property
+    def sentencepiece_path(self) -> Path:
+        if self.tokenizer_path or not self.data_dir:
+            return Path(self.tokenizer_path)
+        return Path(self.data_dir) / "tokenizers" / f"fineweb_{self.vocab_size}_bpe.model"
+
 
 ALIASES = {
     "val_batch_size": "val_batch_tokens",
     "sdclip_k": "matrix_clip_sigmas",
     "sdclip_k_embed": "embed_clip_sigmas",
+    "gptq_calib_samples": "gptq_calibration_batches",
 }
 """The same setting under another stack's name."""
 
@@ -190,8 +228,31 @@ NEVER_READ = {
     "swa_interval",
     "swa_lr_threshold",
     "ttt_max_seqs",
+    "gptq_blocksize",
+    "gptq_dampening",
 }
 """Variables of the run commands that the submitted scripts never read."""
+
+_OFF = "off in every submitted run, and not implemented here"
+_FORBIDDEN = "the rules forbid it, or no log shows it; reference_train.measure_forbidden shows what the forbidden ones gain"
+ONLY_VALUES: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("dtg_enabled", "mtp_num_heads", "gated_attention", "value_residual", "lawa_enabled"), ("0", _OFF)),
+    **dict.fromkeys(("ttt_adaptive", "ttt_ema_enabled"), ("0", _OFF)),
+    **dict.fromkeys(("ogd_enabled", "ngram_enabled", "lbfgs_slot_enabled", "etlb_enabled"), ("0", _FORBIDDEN)),
+    "embedding_dim": ("512", "tables as wide as the model are all that was submitted; set MODEL_DIM"),
+    "gptq_hessian": ("0", "set MATRIX_QUANTIZER=gptq_one_percentile"),
+    "gptq_block_size": ("128", "the block does not change the result"),
+    "gptq_damp_pct": ("0.01", "every submitted system uses this damping"),
+    "tokenizer_meta_validate": ("0", "a table is checked wherever the length of its text is known"),
+}
+"""Names of the challenge whose only possible value here is the given one, and why."""
+SUBORDINATE = (
+    "mtp_", "lawa_", "ogd_", "cache_", "ngram_", "lbfgs_slot_", "etlb_", "ttt_ema_",
+    "int8_keep_float_fp32_name_patterns", "control_tensor_name_patterns",
+)  # fmt: skip
+"""Beginnings of names that belong to those."""
+BITS = {"matrix_bits": "matrix_levels", "embed_bits": "embed_levels"}
+"""A number of bits b stands for levels up to 2^(b-1) - 1."""
 
 _FIELDS = {field.name: str(field.type) for field in fields(Config)}
 _FIXED = {"preset", "description", "forbidden", "extends", "parity_quirks", "quirks"}
@@ -199,13 +260,25 @@ SETTINGS = tuple(name for name in _FIELDS if name not in _FIXED)
 
 
 def parse_setting(name: str, text: str) -> tuple[str, Any]:
-    """A field and its value from a NAME and a string, in the challenge's spelling (booleans 0 and 1, lists 3,4,5)."""
+    """A field and its value from a NAME and a string, in the challenge's spelling (booleans 0 and 1, lists 3,4,5).
+
+    The field is empty for a name of the challenge that leaves everything as it is.
+    """
     lowered = name.lower()
     key = ALIASES.get(lowered, lowered)
     if key in NEVER_READ:
         raise TrainerError(f"{name.upper()} has no effect: the submitted scripts define it and never read it; remove it")
+    if key in ONLY_VALUES:
+        value, why = ONLY_VALUES[key]
+        if text != value:
+            raise TrainerError(f"{name.upper()}={text} is not possible, only {value} is: {why}")
+        return "", None
+    if key.startswith(SUBORDINATE):
+        raise TrainerError(f"{name.upper()} has no effect here: it belongs to an option that is not implemented; remove it")
+    if key in BITS and text.isdigit() and 2 <= int(text) <= 8:
+        return BITS[key], 2 ** (int(text) - 1) - 1
     if key not in SETTINGS:
-        near = difflib.get_close_matches(lowered, [*SETTINGS, *ALIASES], n=1, cutoff=0.5)
+        near = difflib.get_close_matches(lowered, [*SETTINGS, *ALIASES, *BITS], n=1, cutoff=0.5)
         hint = f"did you mean {near[0].upper()}?" if near else "see --list-settings"
         raise TrainerError(f"unknown setting {name.upper()}: {hint}")
     kind = _FIELDS[key]
@@ -227,11 +300,11 @@ def parse_setting(name: str, text: str) -> tuple[str, Any]:
 def settings_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Settings among the environment's variables; a likely misspelling is an error, foreign names are not."""
     found: dict[str, Any] = {}
-    known = {name.upper() for name in (*SETTINGS, *ALIASES)}
+    known = {name.upper() for name in (*SETTINGS, *ALIASES, *BITS, *ONLY_VALUES, *NEVER_READ)}
     for name, text in environ.items():
-        if name in known or name.lower() in NEVER_READ:
+        if name in known:
             key, value = parse_setting(name, text)
-            found[key] = value
+            found |= {key: value} if key else {}
         elif re.fullmatch(r"[A-Z][A-Z0-9_]{7,}", name):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.92)
             if near:

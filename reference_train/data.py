@@ -32,7 +32,7 @@ from reference_train.tokbytes import (
     load_sidecar,
 )
 
-SHIPPED_TEXT = Path(__file__).parent.parent / "fixtures" / "trainer" / "docs.jsonl"
+SHIPPED_TEXT = Path(__file__).with_name("text") / "docs.jsonl"
 VALIDATION_SHARE = 10
 """One document in ten is validation; like the challenge's exporter, the first ones in file order."""
 TEXT_SHARDS = 4
@@ -53,7 +53,9 @@ def export_text(docs: Path, folder: Path, bos_id: int, *, caseops: bool) -> int:
     With `caseops` the text is transformed first and a sidecar holds the bytes of the original.
     """
     if not docs.is_file():
-        raise TrainerError(f'no text at {docs}: set DATA_PATH to a .jsonl with one {{"text": ...}} per line')
+        raise TrainerError(
+            f'no text at {docs}: set DATA_PATH to a .jsonl with one {{"text": ...}} per line, like reference_train/text/docs.jsonl'
+        )
     texts = [str(json.loads(line)["text"]) for line in docs.read_text(encoding="utf-8").splitlines() if line.strip()]
     held_out = len(texts) // VALIDATION_SHARE
     if held_out == 0:
@@ -86,14 +88,14 @@ def _tokenize_bytes(texts: list[str], bos_id: int, caseops: bool) -> tuple[list[
 def load_data(cfg: Config, work_dir: Path, *, main_process: bool = True) -> Data:
     """Read or prepare what the configuration names, and check that tokens, tokenizer and bytes belong together."""
     source_bytes: int | None = None
-    folder = Path(cfg.data_path)
-    if cfg.tokenizer == "bytes" and (not cfg.data_path or folder.suffix == ".jsonl"):
-        docs = folder if cfg.data_path else SHIPPED_TEXT
+    folder = Path(cfg.shard_folder)
+    if cfg.tokenizer == "bytes" and (not cfg.shard_folder or folder.suffix == ".jsonl"):
+        docs = folder if cfg.shard_folder else SHIPPED_TEXT
         key = hashlib.sha256(f"{docs.resolve()} {cfg.byte_sidecar}".encode()).hexdigest()[:12]
         folder = work_dir / f"shards-{key}"
         if main_process:
             source_bytes = export_text(docs, folder, cfg.bos_id, caseops=cfg.byte_sidecar)
-    elif not cfg.data_path:
+    elif not cfg.shard_folder:
         raise TrainerError(
             f"preset {cfg.preset!r} needs token shards: set DATA_PATH to the folder with fineweb_train_*.bin and "
             "fineweb_val_*.bin, or use a tiny preset, which brings its own text"
@@ -124,4 +126,4 @@ def _make_pricer(cfg: Config, folder: Path) -> tuple[TokenBytes, bool]:
         return byte_table_for_bytes(), False
     if cfg.tokenizer == "metadata":
         return byte_table_from_metadata(Path(cfg.tokenizer_meta_path), cfg.vocab_size, accept_withdrawn=cfg.has(19)), False
-    return byte_table_from_sentencepiece(Path(cfg.tokenizer_path), cfg.vocab_size), False
+    return byte_table_from_sentencepiece(cfg.sentencepiece_path, cfg.vocab_size), False

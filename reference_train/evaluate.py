@@ -74,6 +74,7 @@ class Scorer:
     recurrence: bool
     dtype: torch.dtype = torch.float32
     batch_windows: int = 32
+    compiled: bool = False
 
     @torch.no_grad()
     def score(
@@ -87,6 +88,7 @@ class Scorer:
         """Add the windows' scores. Short windows are padded at the end, where causality keeps it without effect."""
         model.eval()
         device = model.tok_emb.weight.device
+        compute = torch.compile(model.logits, dynamic=False) if self.compiled else model.logits
         for begin in range(0, len(windows), self.batch_windows):
             batch = windows[begin : begin + self.batch_windows]
             longest = max(w.length for w in batch)
@@ -95,7 +97,7 @@ class Scorer:
             for row, w in enumerate(batch):
                 x[row, : w.length] = tokens[w.start : w.start + w.length]
                 y[row, : w.length] = tokens[w.start + 1 : w.start + w.length + 1]
-            logits = model.logits(x.to(device), recurrence=self.recurrence, dtype=self.dtype)
+            logits = compute(x.to(device), recurrence=self.recurrence, dtype=self.dtype)
             nll = F.cross_entropy(logits.flatten(0, 1).float(), y.to(device).flatten(), reduction="none")
             scores = nll.double().view(x.shape).cpu().numpy()
             for row, w in enumerate(batch):

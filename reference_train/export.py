@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from reference_train.errors import TrainerError
-from reference_train.gptq import gptq_percentile, gptq_sdclip
+from reference_train.gptq import gptq_one_percentile, gptq_percentile, gptq_sdclip
 from reference_train.optim import is_control
 from reference_train.quant import Quantized, dequantize_rows, quantize_int8, quantize_percentile, quantize_sdclip
 
 PAYLOAD_FORMAT = "reference-train-payload-1"
-MATRIX_QUANTIZERS = ("int8", "percentile", "sdclip", "gptq_sdclip", "gptq_percentile")
+MATRIX_QUANTIZERS = ("int8", "percentile", "sdclip", "gptq_sdclip", "gptq_percentile", "gptq_one_percentile")
 EMBED_QUANTIZERS = ("int8", "sdclip", "gptq_sdclip")
 
 
@@ -115,6 +115,8 @@ def _quantize_one(name: str, weight: Tensor, hessians: dict[str, Tensor], cfg: Q
     hessian = hessians[name]
     if method == "gptq_sdclip":
         return f"gptq sdclip R={limit}", gptq_sdclip(weight, hessian, sigmas, limit, floor=2 in quirks)
+    if method == "gptq_one_percentile":
+        return f"gptq one percentile R={limit}", gptq_one_percentile(weight, hessian, limit, floor=4 in quirks)
     return f"gptq percentile R={limit}", gptq_percentile(
         weight, hessian, limit, floor=4 in quirks, double_damping=5 in quirks, plain_mse=18 in quirks
     )

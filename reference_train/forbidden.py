@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,23 +26,29 @@ NGRAM_PRIMES = (
 
 
 def prequant_ttt(model: GPT, val_tokens: Tensor, cfg: Config, scorer: Scorer, log: Callable[[str], None]) -> None:
-    """Pre-quant test-time training (PR 1735): epochs of AdamW over the validation stream, BEFORE it is scored."""
+    """Pre-quant test-time training (PR 1735): epochs of AdamW over the validation stream, BEFORE it is scored.
+
+    Process r takes chunks r, r + W, ...: gradients are averaged at every step. Under quirk 21 nothing is exchanged but
+    the weights, averaged after each epoch, while every process keeps its own Adam moments.
+    """
     frozen = ("tok_emb.", *(f"blocks.{i}." for i in range(cfg.prequant_ttt_freeze_blocks)))
     params = [p for name, p in model.named_parameters() if not name.startswith(frozen)]
-    optimizer = torch.optim.AdamW(params, lr=cfg.prequant_ttt_lr, betas=(0.9, 0.999), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(params, lr=cfg.prequant_ttt_lr, betas=(0.9, 0.999), weight_decay=cfg.prequant_ttt_wd)
     device, length, chunk = model.tok_emb.weight.device, cfg.eval_seq_len, cfg.prequant_ttt_chunk_tokens
     epochs = cfg.prequant_ttt_epochs
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    chunks = [val_tokens[start : start + chunk + 1] for start in range(0, len(val_tokens) - 1, chunk)]
+    chunks = [span for span in chunks if len(span) > length]
     log(f"prequant_ttt:start epochs={epochs} lr={cfg.prequant_ttt_lr} freeze_blocks={cfg.prequant_ttt_freeze_blocks}")
     model.train()
     for epoch in range(epochs):
         cosine = 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         optimizer.param_groups[0]["lr"] = cfg.prequant_ttt_lr * (0.1 + 0.9 * cosine)
         total, steps = 0.0, 0
-        for start in range(0, len(val_tokens) - 1, chunk):
-            span = val_tokens[start : start + chunk + 1]
+        # Gradient averaging needs equally many steps everywhere: then the last incomplete round of chunks is left out.
+        rounds = len(chunks) if cfg.has(21) else len(chunks) // world * world
+        for span in chunks[rank:rounds:world]:
             rows = (len(span) - 1) // length
-            if rows == 0:
-                continue
             span = span[: rows * length + 1].to(device)
             optimizer.zero_grad(set_to_none=True)
             loss = model(
@@ -51,10 +58,20 @@ def prequant_ttt(model: GPT, val_tokens: Tensor, cfg: Config, scorer: Scorer, lo
                 dtype=scorer.dtype,
             )
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(params, 1.0)
+            if world > 1 and not cfg.has(21):
+                _average([p.grad for p in params if p.grad is not None], world)
+            torch.nn.utils.clip_grad_norm_(params, cfg.prequant_ttt_grad_clip)
             optimizer.step()
             total, steps = total + float(loss.detach()), steps + 1
+        if world > 1 and cfg.has(21):
+            _average([p.data for p in params], world)
         log(f"prequant_ttt:epoch {epoch + 1}/{epochs} train_loss={total / max(steps, 1):.4f}")
+
+
+def _average(tensors: Sequence[Tensor], world: int) -> None:
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+        tensor /= world
 
 
 def ngram_buckets(tokens: Sequence[int], order: int, buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reference_train.attention import FlashFunction, causal_attention
+
 RMS_EPS = 1.1920928955078125e-7
 """Machine epsilon of float32: what rms_norm uses inside, whatever the dtype of its input."""
 
@@ -45,11 +47,6 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((u * cos + w * sin, w * cos - u * sin, rest), dim=-1)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention over the past; PyTorch picks its FlashAttention kernel where the device has one."""
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
-
-
 def exclusive_self_attention(y: Tensor, v: Tensor) -> Tensor:
     """XSA: remove from each head's output its component along the token's own value vector."""
     batch, heads, length, width = y.shape
@@ -81,6 +78,7 @@ class Attention(nn.Module):
             self.c_v = nn.Linear(dim, kv_heads * self.width, bias=False)
             self.proj = nn.Linear(dim, dim, bias=False)
         self.q_gain = nn.Parameter(torch.full((heads,), gain))
+        self.flash: FlashFunction | None = None
         # Value residual learning (VRL): sigmoid(-1.5) = 0.18 of the first layer's values at the start.
         self.vrl_gate = nn.Parameter(torch.tensor(-1.5)) if value_residual else None
 
@@ -105,7 +103,7 @@ class Attention(nn.Module):
         v = v.view(batch, length, self.kv_heads, self.width).transpose(1, 2)
         q = apply_rope(rms_norm(q), *rope) * self.q_gain.to(q.dtype)[:, None, None]
         k = apply_rope(rms_norm(k), *rope)
-        y = causal_attention(q, k, v)
+        y = causal_attention(q, k, v, self.flash)
         if self.xsa:
             y = exclusive_self_attention(y, v)
         return y.transpose(1, 2).reshape(batch, length, -1), v_raw

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reference_train.attention import FlashFunction
 from reference_train.errors import TrainerError
 from reference_train.layers import (
     MLP,
@@ -158,6 +159,11 @@ class GPT(nn.Module):
         parallel = 0 <= cfg.parallel_from <= i
         mlp = MLP(cfg.model_dim, cfg.mlp_hidden, own)
         return Block(i, attn, mlp, cfg.model_dim, cfg.ln_scale, cfg.negative_slope, parallel)
+
+    def use_flash_attention(self, flash: FlashFunction | None) -> None:
+        """The attention kernel of all layers: a FlashAttention function, or None for PyTorch's own."""
+        for i in range(self.cfg.num_layers):
+            self._block(i).attn.flash = flash
 
     def block_weights(self, i: int) -> BlockWeights:
         layers = self.cfg.num_layers

@@ -1,7 +1,7 @@
 """Muon and its variants for matrices, AdamW for the rest.
 
-Muon (Keller Jordan, modded-nanogpt): momentum, then an approximate orthogonalization of the update by a quintic
-Newton-Schulz iteration in bf16. MuonEq-R normalizes the rows first. The bank form (PR 549) takes 3-D stacks.
+Muon (Keller Jordan, modded-nanogpt): momentum, then an approximate orthogonalization of the update. MuonEq-R
+normalizes the rows first. Weights in 3-D banks are trained by Parallel Muon (`parallel_muon`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+from reference_train.newton_schulz import make_orthogonalizer, normalize_rows
+from reference_train.parallel_muon import ParallelMuon
 
 CONTROL_PATTERNS = (
     "attn_scale",
@@ -37,23 +38,6 @@ def is_control(name: str) -> bool:
     return any(pattern in name for pattern in CONTROL_PATTERNS)
 
 
-def newton_schulz(update: Tensor, steps: int) -> Tensor:
-    """Push the singular values of each matrix [..., rows, cols] towards 1. Always bf16: noise there is harmless."""
-    a, b, c = NEWTON_SCHULZ
-    x = update.bfloat16()
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    transposed = x.shape[-2] > x.shape[-1]
-    if transposed:
-        x = x.mT
-    for _ in range(steps):
-        gram = x @ x.mT
-        # The order of the scalar product is that of the submitted code: it shows in the last bf16 bits.
-        square = (c * gram) @ gram if x.ndim == 2 else c * (gram @ gram)
-        x = a * x + (b * gram + square) @ x
-    result: Tensor = x.mT if transposed else x
-    return result
-
-
 class Muon(torch.optim.Optimizer):
     """Momentum, optional row normalization, Newton-Schulz, aspect-ratio factor, decoupled weight decay.
 
@@ -70,11 +54,11 @@ class Muon(torch.optim.Optimizer):
         steps: int = 5,
         weight_decay: float = 0.0,
         row_normalize: bool = False,
-        momentum_dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
         self._steps, self._weight_decay, self._row_normalize = steps, weight_decay, row_normalize
-        self._momentum_dtype = momentum_dtype
+        self._orthogonalize = make_orthogonalizer(compiled)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -96,20 +80,16 @@ class Muon(torch.optim.Optimizer):
     def _update(self, p: nn.Parameter, momentum: float) -> Tensor:
         if p.grad is None:
             return torch.zeros_like(p, dtype=torch.bfloat16)
-        gradient = p.grad.to(self._momentum_dtype)
         state = self.state[p]
         if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(gradient)
-        # Loading a state casts it to the parameter's dtype; a bf16 buffer survives that trip unchanged.
-        state["momentum"] = state["momentum"].to(self._momentum_dtype)
+            state["momentum"] = torch.zeros_like(p.grad)
         buffer: Tensor = state["momentum"]
-        buffer.mul_(momentum).add_(gradient)
-        nesterov = gradient.add(buffer, alpha=momentum)
-        if self._row_normalize:
-            nesterov = nesterov / nesterov.float().norm(dim=-1, keepdim=True).clamp_min(1e-7).to(nesterov.dtype)
+        buffer.mul_(momentum).add_(p.grad)
+        nesterov = p.grad.add(buffer, alpha=momentum)
         aspect = max(1.0, p.shape[-2] / p.shape[-1]) ** 0.5
-        update: Tensor = newton_schulz(nesterov, self._steps) * aspect
-        return update.bfloat16()
+        update = self._orthogonalize(normalize_rows(nesterov) if self._row_normalize else nesterov, self._steps)
+        scaled: Tensor = update * aspect
+        return scaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,22 +142,26 @@ def group_parameters(model: nn.Module) -> ParameterGroups:
 class Optimizers:
     """The optimizers of one run, stepped in the order embeddings, head, matrices, scalars."""
 
-    def __init__(self, model: nn.Module, cfg: OptimConfig, *, tied: bool, bank_momentum_bf16: bool = False) -> None:
+    def __init__(self, model: nn.Module, cfg: OptimConfig, *, tied: bool, compiled: bool = False) -> None:
         groups = group_parameters(model)
         betas = (cfg.beta1, cfg.beta2)
 
         def adamw(params: dict[str, nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(params.values(), lr=lr, betas=betas, eps=cfg.adam_eps, weight_decay=weight_decay)
+            on_gpu = all(p.is_cuda for p in params.values())
+            return torch.optim.AdamW(
+                params.values(), lr=lr, betas=betas, eps=cfg.adam_eps, weight_decay=weight_decay, fused=on_gpu
+            )
 
         self._cfg = cfg
-        self._muon = Muon(
+        banks = any(p.ndim == 3 for p in groups.matrices.values())
+        self._muon = (ParallelMuon if banks else Muon)(
             groups.matrices.values(),
             lr=cfg.matrix_lr,
             momentum=cfg.muon_momentum,
             steps=cfg.muon_backend_steps,
             weight_decay=cfg.muon_wd,
             row_normalize=cfg.row_normalize,
-            momentum_dtype=torch.bfloat16 if bank_momentum_bf16 else torch.float32,
+            compiled=compiled,
         )
         self.all: list[torch.optim.Optimizer] = [
             adamw(groups.embeddings, cfg.tied_embed_lr if tied else cfg.embed_lr, cfg.embed_wd)
@@ -186,6 +170,36 @@ class Optimizers:
             self.all.append(adamw(groups.head, cfg.head_lr, 0.0))
         self.all += [self._muon, adamw(groups.scalars, cfg.scalar_lr, cfg.adam_wd)]
         self._base_lrs = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.all]
+        sharded = set(groups.matrices.values()) if banks else set()
+        self._replicated = [p for p in model.parameters() if p not in sharded]
+
+    @torch.no_grad()
+    def average_gradients(self) -> None:
+        """Mean over processes, for a model that DistributedDataParallel does not wrap. Banks are scattered meanwhile."""
+        if isinstance(self._muon, ParallelMuon):
+            self._muon.start_reduction()
+        for dtype in (torch.float32, torch.bfloat16):
+            gradients = [p.grad for p in self._replicated if p.grad is not None and p.dtype == dtype]
+            if not gradients:
+                continue
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(flat)
+            flat /= dist.get_world_size()
+            for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+                gradient.copy_(mean.view_as(gradient))
+
+    @torch.no_grad()
+    def clip_averaged_gradients(self, max_norm: float) -> None:
+        """Clip to a global norm after `average_gradients`, counting what the other processes hold of the banks."""
+        gradients = [p.grad for p in self._replicated if p.grad is not None]
+        square = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum()
+        if isinstance(self._muon, ParallelMuon):
+            square = square + self._muon.square_sum()
+        factor = (max_norm / (square.sqrt() + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor)
+        if isinstance(self._muon, ParallelMuon):
+            self._muon.scale_gradients(factor)
 
     def step(self, step: int, lr_multiplier: float) -> None:
         """One step of all optimizers; `step` drives the momentum warmup."""
@@ -207,6 +221,7 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
+        """Every process has to call it: what is spread over them is gathered."""
         return [optimizer.state_dict() for optimizer in self.all]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from reference_train.build import build_model
 from reference_train.calibration import collect_hessians, self_generated_batches
 from reference_train.config import Config
 from reference_train.container import dump_tree, load_tree
@@ -21,7 +22,7 @@ from reference_train.model import GPT, count_parameters
 from reference_train.pack import CAP_BYTES, Ledger, pack_payload, unpack_payload, write_artifact
 from reference_train.runlog import RunLog
 from reference_train.schedule import PhaseClock
-from reference_train.train import Ranks, Trainer, TrainOutcome, build_model
+from reference_train.train import Ranks, Trainer, TrainOutcome
 from reference_train.ttt import TttConfig, evaluate_score_first
 
 
@@ -47,9 +48,12 @@ class SeedResult:
 
 
 def quant_config(cfg: Config) -> QuantConfig:
+    matrix, embed = cfg.matrix_quantizer, cfg.embed_quantizer
+    if not cfg.gptq_enabled:
+        matrix, embed = matrix.removeprefix("gptq_").removeprefix("one_"), embed.removeprefix("gptq_")
     return QuantConfig(
-        matrix_quantizer=cfg.matrix_quantizer,
-        embed_quantizer=cfg.embed_quantizer,
+        matrix_quantizer=matrix,
+        embed_quantizer=embed,
         matrix_levels=cfg.matrix_levels,
         embed_levels=cfg.embed_levels,
         matrix_sigmas=cfg.matrix_clip_sigmas,
@@ -86,14 +90,17 @@ def calibrate(trainer: Trainer, log: RunLog) -> dict[str, torch.Tensor]:
             dtype=trainer.dtype,
             min_numel=cfg.passthrough_numel,
         )
+        if trainer.ranks.world > 1 and not own and not cfg.has(12):
+            for h in hessians.values():
+                torch.distributed.all_reduce(h)
+                h /= trainer.ranks.world
     log(f"GPTQ:collected {len(hessians)} Hessians in {trainer.clock.spent('calibration'):.1f}s")
     return {name: h.cpu() for name, h in hessians.items()}
 
 
-def build_artifact(trainer: Trainer, log: RunLog, code_bytes: int, cap: int) -> bytes:
+def build_artifact(trainer: Trainer, hessians: dict[str, torch.Tensor], log: RunLog, code_bytes: int, cap: int) -> bytes:
     """Quantize and compress; with selective pruning, zero the cheapest ±1 until code and model fit the cap."""
     cfg, quant = trainer.cfg, quant_config(trainer.cfg)
-    hessians = calibrate(trainer, log) if quant.needs_hessians else {}
     with trainer.clock.phase("quantization", "none"):
         payload = quantize_state(trainer.model.state_dict(), hessians, quant)
         kinds: dict[str, int] = {}
@@ -176,8 +183,9 @@ def run_seed(
         score("post-prequant-ttt", trainer.model, cfg.eval_seq_len)
     code_bytes = script.stat().st_size
     log(f"Code size: {code_bytes} bytes")
-    artifact = build_artifact(trainer, log, code_bytes, cap)
+    hessians = calibrate(trainer, log) if quant_config(cfg).needs_hessians else {}
     if ranks.main:
+        artifact = build_artifact(trainer, hessians, log, code_bytes, cap)
         write_artifact(artifact_path, artifact, script, cap=cap, allow_over_cap=allow_over_cap)
     barrier(ranks)
     ledger = Ledger(code_bytes, artifact_path.stat().st_size, cap)
@@ -213,6 +221,8 @@ def _score_ttt(
         batch_seqs=cfg.ttt_batch_seqs,
         grad_clip=cfg.ttt_grad_clip,
         freeze_blocks=cfg.ttt_freeze_blocks,
+        freeze_misses_banks=cfg.has(16),
+        tail_rescoring=cfg.has(1),
     )
     scorer = trainer.scorer(trainer.recurrence)
     with trainer.clock.phase("quantized_ttt", "validation"):

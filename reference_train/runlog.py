@@ -28,7 +28,7 @@ class RunLog:
         return "\n".join(self.lines) + "\n"
 
     def settings(self, cfg: Config, world: int) -> None:
-        values = asdict(cfg) | {"world_size": world}
+        values = asdict(cfg) | {"world_size": world, "data_path": cfg.shown_data_path}
         self("Hyperparameters:")
         for name in sorted(values):
             value = values[name]

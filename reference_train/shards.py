@@ -6,6 +6,7 @@ sidecars use the same container: one uint16 per token, the number of source byte
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -87,15 +88,16 @@ def check_vocabulary(tokens: Tokens, vocab_size: int, where: str) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write beside the target, then rename: on a full disk the old file survives and no half file is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, path)
     except OSError as problem:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         kept = "the previous file is untouched" if path.exists() else "nothing was written"
         raise TrainerError(f"could not write {path} ({problem.strerror}); {kept}: free space and run again") from problem

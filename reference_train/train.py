@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reference_train.averaging import ExponentialAverage, StochasticAverage, load_average
+from reference_train.build import build_model, compile_model, compute_dtype, optim_config
 from reference_train.config import Config
 from reference_train.container import dump_tree, load_tree
 from reference_train.data import Data
 from reference_train.errors import TrainerError
 from reference_train.evaluate import EvalResult, Scorer, evaluate
 from reference_train.loaders import Loader, make_loader
-from reference_train.model import GPT, ModelConfig, initialize
-from reference_train.optim import OptimConfig, Optimizers, group_parameters
+from reference_train.optim import Optimizers
 from reference_train.schedule import PhaseClock, training_fraction, warmdown_by_fraction, warmdown_by_iterations
 from reference_train.shards import write_atomic
+from reference_train.throughput import describe_throughput, train_flops_per_token
 
 LogLine = Callable[[str], None]
 
@@ -51,91 +52,6 @@ class TrainOutcome:
     val_curve: list[tuple[int, float]] = field(default_factory=list)
 
 
-def compute_dtype(cfg: Config, device: torch.device) -> torch.dtype:
-    if cfg.compute_dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if cfg.compute_dtype == "bfloat16" else torch.float32
-
-
-def model_config(cfg: Config) -> ModelConfig:
-    return ModelConfig(
-        vocab_size=cfg.vocab_size,
-        num_layers=cfg.num_layers,
-        model_dim=cfg.model_dim,
-        num_heads=cfg.num_heads,
-        num_kv_heads=cfg.num_kv_heads,
-        mlp_hidden=int(cfg.mlp_mult * cfg.model_dim),
-        negative_slope=cfg.leaky_slope,
-        tie_embeddings=cfg.tie_embeddings,
-        logit_softcap=cfg.logit_softcap,
-        rope_base=cfg.rope_base,
-        rope_dims=cfg.rope_dims,
-        rope_ref_len=1024 if cfg.has(11) else cfg.train_seq_len,
-        qk_gain_init=cfg.qk_gain_init,
-        ln_scale=cfg.ln_scale,
-        xsa_last_n=cfg.xsa_last_n,
-        skip_gates=cfg.skip_gates_enabled,
-        ve_dim=cfg.ve_dim if cfg.ve_layers else 0,
-        ve_layers=cfg.ve_layers,
-        value_residual=cfg.vrl_enabled,
-        smear_gate=cfg.smear_gate,
-        bigram_rows=cfg.bigram_vocab_size,
-        bigram_dim=cfg.bigram_dim if cfg.bigram_vocab_size else 0,
-        recur_layers=cfg.recur_layers,
-        num_loops=cfg.num_loops,
-        loop_start=cfg.loop_start,
-        loop_end=cfg.loop_end,
-        lanes_from=cfg.parallel_start_layer,
-        parallel_from=cfg.parallel_residual_start,
-        parameter_banks=cfg.parameter_banks,
-        bos_id=None if cfg.has(14) else cfg.bos_id,
-        dead_skips=cfg.has(10),
-    )
-
-
-def build_model(cfg: Config, device: torch.device) -> GPT:
-    """A freshly initialized model; the same seed gives the same weights."""
-    torch.manual_seed(cfg.seed)
-    model = GPT(model_config(cfg))
-    # In PR 1405 the overwritten projections also got the residual factor 1/sqrt(2L) (quirk 9).
-    gain = (2 * cfg.num_layers) ** -0.5 if cfg.vrl_enabled else 1.0
-    initialize(
-        model,
-        orthogonal=cfg.orthogonal_init,
-        embed_std=cfg.tied_embed_init_std,
-        aux_projection=gain if cfg.has(9) else None,
-    )
-    if cfg.bf16_embeddings:
-        # The submitted systems keep embedding tables, their gradients and Adam moments in bf16, and round the initial
-        # matrices through it once.
-        for p in group_parameters(model).matrices.values():
-            p.data = p.data.bfloat16().float()
-        for p in group_parameters(model).embeddings.values():
-            p.data = p.data.bfloat16()
-    return model.to(device)
-
-
-def optim_config(cfg: Config) -> OptimConfig:
-    return OptimConfig(
-        matrix_lr=cfg.matrix_lr,
-        scalar_lr=cfg.scalar_lr,
-        tied_embed_lr=cfg.tied_embed_lr,
-        embed_lr=cfg.embed_lr,
-        head_lr=cfg.head_lr,
-        muon_wd=cfg.muon_wd,
-        embed_wd=cfg.embed_wd,
-        adam_wd=cfg.adam_wd,
-        muon_momentum=cfg.muon_momentum,
-        muon_momentum_warmup_start=cfg.muon_momentum_warmup_start,
-        muon_momentum_warmup_steps=cfg.muon_momentum_warmup_steps,
-        muon_backend_steps=cfg.muon_backend_steps,
-        row_normalize=cfg.muon_row_normalize,
-        beta1=cfg.beta1,
-        beta2=cfg.beta2,
-        adam_eps=cfg.adam_eps,
-    )
-
-
 class Trainer:
     """Everything that changes while training."""
 
@@ -145,10 +61,13 @@ class Trainer:
         self.cfg, self.data, self.ranks, self.clock, self.log = cfg, data, ranks, clock, log
         self.dtype = compute_dtype(cfg, ranks.device)
         self.model = build_model(cfg, ranks.device)
-        self._forward: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
-        self.optimizers = Optimizers(
-            self.model, optim_config(cfg), tied=cfg.tie_embeddings, bank_momentum_bf16=cfg.parameter_banks
-        )
+        self.compiled = cfg.torch_compile and ranks.device.type == "cuda"
+        self._forward: nn.Module = compile_model(self.model) if self.compiled else self.model
+        # Banks are reduced slice by slice, and quirk 6 clips before the exchange: DistributedDataParallel does neither.
+        self._own_exchange = ranks.world > 1 and (cfg.parameter_banks or cfg.has(6))
+        if ranks.world > 1 and not self._own_exchange:
+            self._forward = DistributedDataParallel(self._forward)
+        self.optimizers = Optimizers(self.model, optim_config(cfg), tied=cfg.tie_embeddings, compiled=self.compiled)
         self.accum = cfg.grad_accum_total // ranks.world
         self.cap_seconds = max(cfg.max_wallclock_seconds - cfg.gptq_reserve_seconds, 0.0)
         self.step = 0
@@ -159,7 +78,7 @@ class Trainer:
         self.swa = StochasticAverage()
         self._carried_seconds = 0.0
         self._val_tokens = torch.from_numpy(data.val_tokens.astype("int64"))
-        self._stop_requested = False
+        self._stop_requested = self._qat_switched = False
 
     def new_loader(self) -> Loader:
         cfg, ranks = self.cfg, self.ranks
@@ -175,7 +94,8 @@ class Trainer:
         return self._carried_seconds + self.clock.spent("training")
 
     def scorer(self, recurrence: bool) -> Scorer:
-        return Scorer(recurrence, self.dtype, max(self.cfg.val_batch_tokens // self.cfg.eval_seq_len, 1))
+        batch = max(self.cfg.val_batch_tokens // self.cfg.eval_seq_len, 1)
+        return Scorer(recurrence, self.dtype, batch, self.compiled)
 
     def validate(self, recurrence: bool) -> EvalResult:
         """Plain evaluation: windows without overlap."""
@@ -205,8 +125,13 @@ class Trainer:
                 f"the loss is {value} at step {step}: lower MATRIX_LR, SCALAR_LR and TIED_EMBED_LR, or set "
                 "GRAD_CLIP_NORM=0.3; a run saved before can be resumed with --resume"
             )
-        if self.cfg.grad_clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.grad_clip_norm)
+        max_norm = self.cfg.grad_clip_norm
+        if max_norm > 0 and (not self._own_exchange or self.cfg.has(6)):
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+        if self._own_exchange:
+            self.optimizers.average_gradients()
+            if max_norm > 0 and not self.cfg.has(6):
+                self.optimizers.clip_averaged_gradients(max_norm)
         self.optimizers.step(step, multiplier)
         return value
 
@@ -228,17 +153,26 @@ class Trainer:
         self.loader = self.new_loader()
 
     def multiplier(self, elapsed: float) -> float:
-        cfg = self.cfg
+        """Learning rate of this step relative to its peak."""
+        cfg, (steps, cap) = self.cfg, self._horizon
         if cfg.warmdown_frac:
-            fraction = training_fraction(self.step, cfg.iterations, elapsed, self.cap_seconds)
+            fraction = training_fraction(self.step, steps, elapsed, cap)
             return warmdown_by_fraction(fraction, cfg.warmdown_frac, cfg.min_lr)
-        return warmdown_by_iterations(self.step, cfg.iterations, cfg.warmdown_iters, elapsed, self.cap_seconds)
+        return warmdown_by_iterations(self.step, steps, cfg.warmdown_iters, elapsed, cap)
+
+    @property
+    def _horizon(self) -> tuple[int, float]:
+        """Steps and seconds that schedules count on. With planned steps the clock has no say in them (quirk 22)."""
+        cfg = self.cfg
+        if cfg.planned_steps and not cfg.has(22):
+            return min(cfg.planned_steps, cfg.iterations), 0.0
+        return cfg.iterations, self.cap_seconds
 
     def _update_recurrence(self, elapsed: float) -> None:
-        cfg, model = self.cfg, self.model.cfg
+        cfg, model, (steps, cap) = self.cfg, self.model.cfg, self._horizon
         if self.recurrence or not model.is_recurrent:
             return
-        fraction = training_fraction(self.step, cfg.iterations, elapsed, self.cap_seconds)
+        fraction = training_fraction(self.step, steps, elapsed, cap)
         if (self.step >= cfg.recur_start_step) if model.recur_layers else (fraction >= cfg.enable_looping_at):
             self.recurrence = True
             self.log(f"recurrence:activated at step {self.step}, virtual_layers={model.layer_order(True)}")
@@ -249,64 +183,102 @@ class Trainer:
         if self.step == 0:
             self.warm_up()
             self.ema = ExponentialAverage(self.model, cfg.ema_decay) if cfg.ema_decay > 0 else None
-        stop_after = cfg.iterations
+        stop_after, elapsed = self._horizon[0], self._agreed(self.elapsed())
         with self.clock.phase("training", "train"), self._interruptible():
             while True:
                 last = self.step >= stop_after
-                self._update_recurrence(self.elapsed())
+                self._update_recurrence(elapsed)
                 if last or (cfg.val_loss_every > 0 and self.step % cfg.val_loss_every == 0):
                     result = self.validate(self.recurrence)
                     self.outcome.val_curve.append((self.step, result.val_bpb))
                     self.log(f"{self.step}/{cfg.iterations} val_loss: {result.val_loss:.4f} val_bpb: {result.val_bpb:.4f}")
                 if last:
                     break
-                multiplier = self.multiplier(self.elapsed())
-                if multiplier < cfg.late_qat_threshold and not self.model.fake_quant_range:
-                    self.model.fake_quant_range = cfg.matrix_levels
-                    self.log(f"late_qat:enabled step:{self.step} scale:{multiplier:.4f}")
+                multiplier = self.multiplier(elapsed)
+                if (cfg.qat_enabled or multiplier < cfg.late_qat_threshold) and not self._qat_switched:
+                    self._switch_qat_on(multiplier)
                 loss = self.optimize(self.step, multiplier)
                 if self.ema is not None:
                     self.ema.update(self.model)
                 self.step += 1
                 if cfg.swa_enabled and multiplier < cfg.swa_threshold and self.step % cfg.swa_every == 0:
+                    if self.swa.count == 0:
+                        self.log(f"swa:start step:{self.step}")
                     self.swa.update(self.model)
                 self.outcome.train_curve.append((self.step, loss))
                 progress(self.step, stop_after, loss)
+                elapsed = self._agreed(self.elapsed())
                 if self.step <= 5 or self.step % cfg.train_log_every == 0:
-                    seconds = self.elapsed()
-                    rate = self.step * cfg.train_batch_tokens / max(seconds, 1e-9)
-                    pace = f"train_time: {seconds / 60:.1f}m tok/s: {rate:.0f}"
+                    rate = self.step * cfg.train_batch_tokens / max(elapsed, 1e-9)
+                    pace = f"train_time: {elapsed / 60:.3f}m tok/s: {rate:.0f}"
                     self.log(f"{self.step}/{cfg.iterations} train_loss: {loss:.4f} {pace}")
-                if self.cap_seconds > 0 and self._any_rank(self.elapsed() >= self.cap_seconds):
+                if 0 < self.cap_seconds <= elapsed:
                     stop_after = min(stop_after, self.step)
-                if checkpoint is not None and self._any_rank(self._stop_requested):
-                    self.save(checkpoint)
-                    raise TrainerError(f"interrupted at step {self.step}; state saved: continue with --resume {checkpoint}")
+                if self._agreed(float(self._stop_requested)):
+                    self._give_up(checkpoint)
                 if checkpoint is not None and cfg.checkpoint_every and self.step % cfg.checkpoint_every == 0:
                     self.save(checkpoint)
-        if self.step < cfg.iterations:
-            milliseconds = round(self.elapsed() * 1000)
-            self.log(f"stopping_early: wallclock_cap train_time: {milliseconds}ms step: {self.step}/{cfg.iterations}")
+        self._log_the_end(elapsed)
+        if checkpoint is not None:
+            self._save_trained(checkpoint)
         self._load_averages()
         self.outcome.steps = self.step
         return self.outcome
 
+    def _switch_qat_on(self, multiplier: float) -> None:
+        """Round weights in the forward from here on. The probe shows whether it works; under quirk 8 it does not."""
+        self._qat_switched = True
+        self.model.fake_quant_range = 0 if self.cfg.has(8) else self.cfg.matrix_levels
+        self.log(f"late_qat:enabled step:{self.step} scale:{multiplier:.4f}")
+        self.model.train()
+        row = self.model.block_weights(0).up[0].tolist()
+        self.log(f"late_qat:probe distinct_weights:{len(set(row))} of:{len(row)} in the first row of blocks.0.mlp.fc")
+
+    def _save_trained(self, checkpoint: Path) -> None:
+        """So that whatever goes wrong from here on (an artifact over the cap, a full disk) does not cost the training."""
+        with self.clock.phase("saving", "none"):
+            try:
+                self.save(checkpoint)
+            except TrainerError as problem:
+                self.log(f"WARNING: the state after training is not saved: {problem}")
+
+    def _give_up(self, checkpoint: Path | None) -> None:
+        if checkpoint is None:
+            raise TrainerError(f"interrupted at step {self.step}, nothing is saved: give a checkpoint path to go on later")
+        self.save(checkpoint)
+        raise TrainerError(f"interrupted at step {self.step}; state saved: continue with --resume {checkpoint}")
+
+    def _log_the_end(self, elapsed: float) -> None:
+        cfg, device = self.cfg, self.ranks.device
+        planned = self._horizon[0]
+        if self.step < planned:
+            milliseconds = round(elapsed * 1000)
+            self.log(f"stopping_early: wallclock_cap train_time: {milliseconds}ms step: {self.step}/{cfg.iterations}")
+            if cfg.planned_steps and not cfg.has(22):
+                self.log(f"WARNING: the learning rate had not come down: set PLANNED_STEPS={self.step} (was {planned})")
+        if device.type == "cuda" and elapsed > 0:
+            rate = self.step * cfg.train_batch_tokens / elapsed
+            flops = train_flops_per_token(self.model.cfg, cfg.train_seq_len, self.recurrence)
+            self.log(describe_throughput(rate, flops, torch.cuda.get_device_name(device), self.ranks.world))
+            mib = torch.cuda.max_memory_allocated(device) // 2**20
+            self.log(f"peak memory allocated: {mib} MiB")
+
     def _load_averages(self) -> None:
         self.model.fake_quant_range = 0
-        if self.swa.count:
+        if self.swa.count and not self.cfg.has(7):
             self.log(f"swa:applying the mean of {self.swa.count} snapshots")
             load_average(self.model, self.swa.mean)
         elif self.ema is not None:
             self.log("ema:applying EMA weights")
             load_average(self.model, self.ema.shadow)
 
-    def _any_rank(self, flag: bool) -> bool:
-        """Processes must agree when to stop, or one waits for the others forever."""
+    def _agreed(self, value: float) -> float:
+        """The largest value of all processes. They must agree on the time: it decides learning rates and the end."""
         if self.ranks.world == 1:
-            return flag
-        shared = torch.tensor(int(flag), device=self.ranks.device)
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.ranks.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-        return bool(shared.item())
+        return float(shared.item())
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -328,7 +300,8 @@ class Trainer:
             signal.signal(signal.SIGINT, previous)
 
     def save(self, path: Path) -> None:
-        """Everything needed to go on as if nothing had happened. Processes hold equal state; the first one writes."""
+        """Everything needed to go on as if nothing had happened. Every process has to call it; the first one writes."""
+        optimizers = [_with_string_keys(state) for state in self.optimizers.state_dict()]
         if not self.ranks.main:
             return
         tree: dict[str, Any] = {
@@ -337,10 +310,11 @@ class Trainer:
             "step": self.step,
             "seconds": self.elapsed(),
             "recurrence": self.recurrence,
+            "qat_switched": self._qat_switched,
             "fake_quant_range": self.model.fake_quant_range,
             "curves": [self.outcome.train_curve, self.outcome.val_curve],
             "model": dict(self.model.state_dict()),
-            "optimizers": [_with_string_keys(state) for state in self.optimizers.state_dict()],
+            "optimizers": optimizers,
             "ema": self.ema.shadow if self.ema is not None else None,
             "swa": [self.swa.total, self.swa.count],
         }
@@ -355,7 +329,7 @@ class Trainer:
         self.model.load_state_dict(tree["model"])
         self.optimizers.load_state_dict([_with_int_keys(state) for state in tree["optimizers"]])
         self.step, self.recurrence = tree["step"], tree["recurrence"]
-        self.model.fake_quant_range = tree["fake_quant_range"]
+        self._qat_switched, self.model.fake_quant_range = tree["qat_switched"], tree["fake_quant_range"]
         self._carried_seconds = tree["seconds"]
         curves = [[(int(step), float(value)) for step, value in curve] for curve in tree["curves"]]
         self.outcome.train_curve, self.outcome.val_curve = curves

@@ -28,6 +28,7 @@ from reference_train.evaluate import (
     merge_ranks,
     rank_share,
 )
+from reference_train.export import BANK_PARTS
 from reference_train.model import GPT
 
 
@@ -40,6 +41,10 @@ class TttConfig:
     batch_seqs: int = 32
     grad_clip: float = 1.0
     freeze_blocks: int = 0
+    freeze_misses_banks: bool = False
+    """Quirk 16: only tensors with a layer in their name are frozen; the slices of banks go on learning."""
+    tail_rescoring: bool = False
+    """Quirk 1: the windows of the tail score the last targets again and again."""
 
 
 class ScoredChunk:
@@ -76,12 +81,14 @@ class ScoreFirstStream:
         seq_len: int,
         stride: int,
         chunk_tokens: int,
+        tail_rescoring: bool = False,
     ) -> None:
         targets = len(tokens) - 1
+        self._once = not tail_rescoring
         self.__tokens, self._price, self._scorer, self._chunk = tokens, price, scorer, chunk_tokens
         self.chunks = math.ceil(targets / chunk_tokens)
         self._windows: list[list[EvalWindow]] = [[] for _ in range(self.chunks)]
-        for window in make_windows(targets, seq_len, stride):
+        for window in make_windows(targets, seq_len, stride, tail_rescoring=tail_rescoring):
             for part in _split_at_chunks(window, chunk_tokens):
                 self._windows[(part.start + part.first) // chunk_tokens].append(part)
         self._next = 0
@@ -102,7 +109,8 @@ class ScoreFirstStream:
         if self._next < self.chunks:
             raise TrainerError(f"only {self._next} of {self.chunks} chunks are scored: call score_next until it gives None")
         merged = merge_ranks(self._result)
-        check_once(merged)
+        if self._once:
+            check_once(merged)
         return merged
 
 
@@ -116,6 +124,12 @@ def _split_at_chunks(window: EvalWindow, chunk: int) -> Iterator[EvalWindow]:
         position = stop
 
 
+def frozen_slices(model: GPT, blocks: int) -> list[tuple[Tensor, list[int]]]:
+    """Per bank, the rows that hold matrices of the first `blocks` layers."""
+    banks = [(p, len(BANK_PARTS[name])) for name, p in model.named_parameters() if name in BANK_PARTS]
+    return [(p, [k * len(p) // parts + i for k in range(parts) for i in range(blocks)]) for p, parts in banks]
+
+
 def adapt(
     model: GPT, chunk: ScoredChunk, optimizer: torch.optim.Optimizer, cfg: TttConfig, *, seq_len: int, scorer: Scorer
 ) -> None:
@@ -123,6 +137,7 @@ def adapt(
     model.train()
     params = [p for group in optimizer.param_groups for p in group["params"]]
     world = dist.get_world_size() if dist.is_initialized() else 1
+    frozen = [] if cfg.freeze_misses_banks else frozen_slices(model, cfg.freeze_blocks)
     for _ in range(cfg.epochs):
         for x, y in chunk.batches(seq_len, cfg.batch_seqs):
             optimizer.zero_grad(set_to_none=True)
@@ -132,6 +147,9 @@ def adapt(
                 if p.grad is not None:
                     dist.all_reduce(p.grad)
                     p.grad /= world
+            for bank, rows in frozen:
+                if bank.grad is not None:
+                    bank.grad[rows] = 0  # momentum without weight decay: what has no gradient does not move
             torch.nn.utils.clip_grad_norm_(params, cfg.grad_clip)
             optimizer.step()
 
@@ -142,7 +160,15 @@ def evaluate_score_first(
     """Sliding-window score with adaptation after each chunk but the last; the model is changed."""
     if dist.is_initialized() and cfg.chunk_tokens // seq_len % dist.get_world_size():
         raise TrainerError("TTT_CHUNK_TOKENS / EVAL_SEQ_LEN must be divisible by the number of processes")
-    stream = ScoreFirstStream(tokens, price, scorer, seq_len=seq_len, stride=stride, chunk_tokens=cfg.chunk_tokens)
+    stream = ScoreFirstStream(
+        tokens,
+        price,
+        scorer,
+        seq_len=seq_len,
+        stride=stride,
+        chunk_tokens=cfg.chunk_tokens,
+        tail_rescoring=cfg.tail_rescoring,
+    )
     frozen = tuple(f"blocks.{i}." for i in range(cfg.freeze_blocks))
     params = [p for name, p in model.named_parameters() if not name.startswith(frozen)] if frozen else list(model.parameters())
     optimizer = torch.optim.SGD(params, lr=cfg.lr, momentum=cfg.momentum)

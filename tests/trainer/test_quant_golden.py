@@ -14,8 +14,10 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from reference_train.gptq import gptq_percentile, gptq_sdclip, weighted_error  # noqa: E402
-from reference_train.optim import NEWTON_SCHULZ, Muon, newton_schulz  # noqa: E402
+from reference_train.gptq import gptq_one_percentile, gptq_percentile, gptq_sdclip, weighted_error  # noqa: E402
+from reference_train.newton_schulz import NEWTON_SCHULZ, newton_schulz  # noqa: E402
+from reference_train.optim import Muon  # noqa: E402
+from reference_train.parallel_muon import ParallelMuon  # noqa: E402
 from reference_train.quant import (  # noqa: E402
     Quantized,
     dequantize_rows,
@@ -108,6 +110,16 @@ GOLDEN: list[tuple[str, Callable[[Any, Any], Quantized], int, int, str, tuple[fl
     (
         "gptq1405",
         lambda w, h: gptq_percentile(w, h, 31, floor=True, plain_mse=True),
+        303,
+        7565,
+        "894a624a",
+        (0.03225708,) * 4,
+        4.1233e-4,
+        284.48456,
+    ),
+    (
+        "gptq1242",
+        lambda w, h: gptq_one_percentile(w, h, 31, floor=True),
         303,
         7565,
         "894a624a",
@@ -208,14 +220,14 @@ OPTIMIZERS: list[tuple[dict[str, Any], tuple[int, int], float, tuple[float, ...]
     ({"weight_decay": 0.1, "row_normalize": True}, (6, 10), -0.0926, (0.0811, -0.0588, -0.0812, 0.0815), 0.5589),
     ({"weight_decay": 0.1, "row_normalize": True}, (10, 6), -0.2606, (0.0794, -0.0619, -0.0835, 0.0769), 0.5638),
     (
-        {"weight_decay": 0.1, "momentum_dtype": torch.bfloat16},
+        {"weight_decay": 0.1},
         (1, 6, 10),
         -0.0864,
         (0.0820, -0.0574, -0.0794, 0.0839),
         0.5588,
     ),
     (
-        {"weight_decay": 0.1, "momentum_dtype": torch.bfloat16},
+        {"weight_decay": 0.1},
         (1, 10, 6),
         -0.2476,
         (0.0811, -0.0593, -0.0825, 0.0777),
@@ -229,7 +241,7 @@ def test_two_muon_steps_match_golden(options: Any, shape: Any, total: float, fir
     i = torch.arange(shape[-2], dtype=torch.float64)[:, None]
     j = torch.arange(shape[-1], dtype=torch.float64)[None]
     p = torch.nn.Parameter((0.1 * torch.cos(i + 2 * j)).float().reshape(shape))
-    optimizer = Muon([p], lr=0.02, momentum=0.95, **options)
+    optimizer = (Muon if len(shape) == 2 else ParallelMuon)([p], lr=0.02, momentum=0.95, **options)
     for step in range(2):
         p.grad = torch.cos(1.3 * i * j + 0.7 * i + 0.2 * j + step).float().reshape(shape)
         optimizer.step()

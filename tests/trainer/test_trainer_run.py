@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +14,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from reference_train.averaging import ExponentialAverage, StochasticAverage  # noqa: E402
+from reference_train.build import build_model, model_config  # noqa: E402
 from reference_train.bundle import bundle_source  # noqa: E402
 from reference_train.cli import main  # noqa: E402
 from reference_train.config import (  # noqa: E402
     make_config,
-    parse_setting,
     preset_names,
     read_preset,
-    settings_from_environment,
 )
 from reference_train.data import load_data  # noqa: E402
 from reference_train.errors import TrainerError  # noqa: E402
@@ -31,9 +29,8 @@ from reference_train.pack import unpack_code  # noqa: E402
 from reference_train.run import SeedResult, run_seed  # noqa: E402
 from reference_train.runlog import RunLog  # noqa: E402
 from reference_train.schedule import PhaseClock, training_fraction, warmdown_by_fraction, warmdown_by_iterations  # noqa: E402
-from reference_train.train import Ranks, Trainer, build_model, model_config  # noqa: E402
+from reference_train.train import Ranks, Trainer  # noqa: E402
 
-REPOSITORY = Path(__file__).parents[2]
 QUICK: dict[str, Any] = {
     "iterations": 4,
     "warmup_steps": 1,
@@ -53,13 +50,7 @@ QUICK: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
-def few_docs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Twenty documents: enough for the loop, little to evaluate."""
-    path = tmp_path_factory.mktemp("docs") / "docs.jsonl"
-    lines = (REPOSITORY / "fixtures/trainer/docs.jsonl").read_text(encoding="utf-8").splitlines()[:30]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return str(path)
+ARGUMENTS = [f"{name.upper()}={value}" for name, value in QUICK.items() if name != "val_loss_every"]
 
 
 def quick(preset: str, docs: str, *, parity: bool = False, **settings: Any) -> Any:
@@ -102,17 +93,17 @@ def build_model_meta(cfg: Any) -> Any:
     return GPT(model_config(cfg))
 
 
-@pytest.mark.parametrize(
-    "preset", ["tiny-baseline", "tiny-sp8192-sdclip-recurrence", "tiny-scylla-gptq", "tiny-scylla-ttt", "tiny-caseops"]
-)
+@pytest.mark.parametrize("preset", [name for name in preset_names() if name.startswith("tiny-")])
 @pytest.mark.parametrize("parity", [False, True])
 def test_tiny_presets_run_from_training_to_score(preset: str, parity: bool, few_docs: str, tmp_path: Path) -> None:
-    cfg = quick(preset, few_docs, parity=parity, recur_start_step=2, gptq_calibration_batches=1, ema_decay=0.5)
+    quicker = {"recur_start_step": 2, "gptq_calibration_batches": 1, "ema_decay": 0.5, "prequant_ttt_epochs": 1}
+    cfg = quick(preset, few_docs, parity=parity, **quicker)
     log = RunLog()
     result = run(cfg, tmp_path, log=log)
     assert result.outcome.train_curve[-1][1] < result.outcome.train_curve[0][1]
     assert 2 < result.val_bpb < 8
-    assert abs(result.metrics["quantized"].val_bpb - result.metrics["pre-quantization post-ema"].val_bpb) < 0.5
+    before = "post-prequant-ttt" if cfg.forbidden else "pre-quantization post-ema"
+    assert abs(result.metrics["quantized"].val_bpb - result.metrics[before].val_bpb) < 0.5
     assert result.ledger.model == (tmp_path / "model.ptz").stat().st_size
     assert f"{result.headline} val_loss:{result.val_loss:.8f}" in log.text
     assert ("recurrence:activated" in log.text) == model_config(cfg).is_recurrent
@@ -265,27 +256,55 @@ def test_late_qat_rounds_weights_and_leaves_the_gradient() -> None:
     assert (weight.grad == 1).all()
 
 
-def test_names_and_values_are_checked() -> None:
-    assert parse_setting("NUM_LAYERS", "7") == ("num_layers", 7)
-    assert parse_setting("sdclip_k", "9.5") == ("matrix_clip_sigmas", 9.5)
-    assert parse_setting("VE_LAYERS", "9,10") == ("ve_layers", (9, 10))
-    for name, value, message in (
-        ("NUM_LAYER", "7", "did you mean NUM_LAYERS"),
-        ("NUM_LAYERS", "x", "expected an integer"),
-        ("MUON_BETA2", ".95", "never read it"),
-        ("TTT_ENABLED", "yes", "expected 0 or 1"),
-    ):
-        with pytest.raises(TrainerError, match=message):
-            parse_setting(name, value)
-    assert settings_from_environment({"PATH": "/bin", "MATRIX_LR": "0.1", "LANGUAGE": "de"}) == {"matrix_lr": 0.1}
-    with pytest.raises(TrainerError, match="did you mean TRAIN_SEQ_LEN"):
-        settings_from_environment({"TRAIN_SEQLEN": "4"})
-    with pytest.raises(TrainerError, match="did you mean scylla-gptq"):
-        read_preset("scyla-gptq")
-    with pytest.raises(TrainerError, match="NUM_HEADS must divide"):
-        model_config(make_config(read_preset("tiny"), {"num_heads": 5}))
-    with pytest.raises(TrainerError, match="no switch for quirk 99"):
-        make_config(read_preset("tiny"), {}, quirks=(99,))
+def test_pruning_brings_a_submission_below_the_cap(few_docs: str, tmp_path: Path) -> None:
+    settings = {"matrix_quantizer": "sdclip", "gptq_calibration_batches": 1}
+    whole = run(quick("tiny", few_docs, **settings), tmp_path)
+    cap = whole.ledger.total - 400
+    with pytest.raises(TrainerError, match="SELECTIVE_PRUNE=1"):
+        run(quick("tiny", few_docs, **settings), tmp_path, cap=cap)
+    log = RunLog()
+    pruned = run(quick("tiny", few_docs, selective_prune=True, **settings), tmp_path, cap=cap, log=log)
+    assert pruned.ledger.total <= cap
+    assert "selective_prune: pruning" in log.text
+    assert pruned.val_bpb == pytest.approx(whole.val_bpb, abs=0.3)
+
+
+def test_interrupt_without_a_checkpoint_says_so(few_docs: str, tmp_path: Path) -> None:
+    def interrupt(step: int, steps: int, loss: float) -> None:
+        os.kill(os.getpid(), 2)
+
+    with pytest.raises(TrainerError, match="nothing is saved"):
+        run(quick("tiny", few_docs), tmp_path, progress=interrupt)
+
+
+def test_state_at_the_end_of_training_goes_on_to_the_artifact(few_docs: str, tmp_path: Path) -> None:
+    cfg = quick("tiny", few_docs)
+    whole = run(cfg, tmp_path, checkpoint=tmp_path / "end.ckpt")
+    resumed = run(cfg, tmp_path, resume=tmp_path / "end.ckpt")
+    assert resumed.artifact_sha256 == whole.artifact_sha256
+    assert len(resumed.outcome.train_curve) == 4
+    nowhere = tmp_path / "model.ptz" / "below-a-file.ckpt"
+    log = RunLog()
+    run(cfg, tmp_path, checkpoint=nowhere, log=log)
+    assert "WARNING: the state after training is not saved" in log.text
+
+
+def test_what_the_forbidden_methods_gain(few_docs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from reference_train.measure_forbidden import main as measure
+
+    measure([*ARGUMENTS, f"DATA_PATH={few_docs}", "PREQUANT_TTT_FREEZE_BLOCKS=1", "PREQUANT_TTT_LR=0.01"])
+    lines = capsys.readouterr().out.splitlines()
+    gains = [float(line.rsplit("(", 1)[1].rstrip(")")) for line in lines]
+    assert gains[0] == 0
+    assert all(gain < -0.05 for gain in gains[1:])
+    assert len(gains) == 4
+
+
+@pytest.mark.parametrize("preset", ["tiny-scylla-ttt", "tiny-sp8192-sdclip-recurrence"])
+def test_sixteen_bit_arithmetic_of_the_gpu_presets_runs_here(preset: str, few_docs: str, tmp_path: Path) -> None:
+    cfg = quick(preset, few_docs, bf16_embeddings=True, compute_dtype="bfloat16", tie_embeddings=False, grad_accum_total=2)
+    result = run(cfg, tmp_path)
+    assert result.outcome.train_curve[-1][1] < result.outcome.train_curve[0][1]
 
 
 def test_gpu_preset_without_gpu_names_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,9 +312,6 @@ def test_gpu_preset_without_gpu_names_the_next_step(capsys: pytest.CaptureFixtur
         pytest.skip("this machine has a GPU")
     assert main(["--preset", "baseline"]) == 2
     assert "tiny-baseline" in capsys.readouterr().err
-
-
-ARGUMENTS = [f"{name.upper()}={value}" for name, value in QUICK.items() if name != "val_loss_every"]
 
 
 def test_record_folder_holds_what_it_says(few_docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,43 +371,3 @@ def test_bundle_has_no_colliding_names() -> None:
             assert name not in seen, name
             seen.add(name)
     assert "prequant_ttt" in seen
-
-
-def test_two_processes_follow_the_curve_of_one(few_docs: str, tmp_path: Path) -> None:
-    arguments = [
-        f"DATA_PATH={few_docs}",
-        "LOADER=sequential",
-        "GRAD_ACCUM_TOTAL=2",
-        "ITERATIONS=3",
-        "TRAIN_LOG_EVERY=1",
-    ]
-    curves, scores = [], []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for world in (1, 2):
-        record = tmp_path / f"world{world}"
-        command = [sys.executable, "-m", "reference_train", "--preset", "tiny", "--record-dir", str(record), "--quiet"]
-        settings = [a for a in ARGUMENTS if not a.startswith("ITERATIONS")]
-        if world == 1:
-            assert main(["--preset", "tiny", "--record-dir", str(record), "--quiet", *settings, *arguments]) == 0
-        else:
-            processes = []
-            for rank in range(world):
-                env = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "RANK": str(rank)}
-                env |= {
-                    "WORLD_SIZE": "2",
-                    "LOCAL_RANK": str(rank),
-                    "MASTER_ADDR": "127.0.0.1",
-                    "MASTER_PORT": str(port),
-                }
-                processes.append(subprocess.Popen([*command, *settings, *arguments], env=env, stderr=subprocess.PIPE))
-            for process in processes:
-                _, errors = process.communicate(timeout=240)
-                assert process.returncode == 0, errors.decode()
-        log = (record / "train_seed1337.log").read_text().splitlines()
-        curves.append([float(line.split("train_loss: ")[1].split()[0]) for line in log if "train_loss" in line])
-        scores.append(json.loads((record / "submission.json").read_text())["val_bpb"])
-    assert len(curves[0]) == 3
-    assert curves[0] == pytest.approx(curves[1], abs=2e-3)
-    assert scores[0] == pytest.approx(scores[1], abs=0.02)
