@@ -147,7 +147,14 @@ class Rule:
     """The engine answers `not-applicable` outside the 10-minute track."""
 
     def decide(self, context: Context) -> Decision:
-        """Run the check and enforce what the declaration promises (cap, ownership of findings)."""
+        """Run the check and enforce what the declaration promises (cap, ownership of findings). A rule that builds on another
+        one's decision gets the one that was made."""
+        held = context.memo.get(f"decision {self.code}")
+        if not isinstance(held, Decision):
+            held = context.memo[f"decision {self.code}"] = self._decide(context)
+        return held
+
+    def _decide(self, context: Context) -> Decision:
         decision = self.check(context)
         findings = tuple(
             replace(

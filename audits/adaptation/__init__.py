@@ -1,5 +1,5 @@
 """Adaptation on validation tokens: test-time training and per-sample optimization."""
 
-from audits.adaptation import slot, ttt
+from audits.adaptation import passes, slot, ttt
 
-RULES = (*ttt.RULES, slot.RULE)
+RULES = (*ttt.RULES, *passes.RULES, slot.RULE)

@@ -2,8 +2,55 @@
 
 from __future__ import annotations
 
-from audits.unexamined import needs_program_analysis
-from verifier.rule import Level, Rule
+from audits.adaptation.findings import chain, findings_of
+from audits.adaptation.headline import cleared, unanswered
+from audits.adaptation.offsets import is_offset, may_fit_context_only
+from audits.adaptation.order import EARLIER, Adaptation, Use, adaptations_of, loss_behind
+from verifier.engine.context import Context
+from verifier.program.analysis import analysis_of
+from verifier.program.values import Site
+from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
+
+_REMEDY = "Fit nothing on the targets of the sample that is scored."
+
+
+def check(context: Context) -> Decision:
+    missing = unanswered(context)
+    if missing is not None:
+        return missing
+    for adaptation in adaptations_of(context):
+        findings = _findings(adaptation, context)
+        if findings:
+            return Decision.of(findings)
+    return cleared(context, "no offset behind the headline is optimized on validation targets")
+
+
+def _findings(adaptation: Adaptation, context: Context) -> tuple[Finding, ...]:
+    analysis = analysis_of(context)
+    same: list[Use] = []
+    apart: dict[Site, Use] = {}
+    for use in (*adaptation.uses, *adaptation.descents):
+        if is_offset(use.update):
+            loss = loss_behind(use.update, adaptation.trace)
+            if use.relation == EARLIER or may_fit_context_only(analysis, use.update, loss):
+                apart.setdefault(use.update.site, use)
+            else:
+                same.append(use)
+    if same:
+        return findings_of(
+            same, adaptation, context, "an offset is optimized on validation targets whose loss is then reported", _REMEDY
+        )
+    return tuple(
+        Finding(
+            Outcome.REVIEW,
+            "an offset is optimized on validation text, it seems only on what was scored before; there is no ruling on that",
+            chain(analysis, adaptation.trace, use.update, use.score, use.report),
+            Confidence.MEDIUM,
+            remediation=_REMEDY,
+        )
+        for use in apart.values()
+    )
+
 
 RULE = Rule(
     code="SLT001",
@@ -16,8 +63,9 @@ RULE = Rule(
     "    delta = torch.zeros(1, 1, d, requires_grad=True)\n"
     "    for _ in range(8): (loss(model.head(h + delta), y)).backward(); opt.step()\n"
     "    total += loss(model.head(h + delta), y)          # same y\n"
-    "legal: the delta is fitted on targets that were scored before and used on later ones only (still a review)",
+    "legal, for want of a ruling to the contrary: the delta is fitted on targets that were scored before and used on later ones only "
+    "(the answer is `review`)",
     settles="whether any target enters both the fit of the offset and the loss scored with it",
     sources=("https://github.com/openai/parameter-golf/issues/1336", "https://github.com/openai/parameter-golf/issues/677"),
-    check=needs_program_analysis,
+    check=check,
 )

@@ -1,12 +1,106 @@
-"""TTT: learned state updated from validation tokens (conditions C3 and C4 of the challenge)."""
+"""TTT001, TTT002, TTT005: weights that learn from validation tokens, and what was scored before and after (condition C3)."""
 
 from __future__ import annotations
 
-from audits.unexamined import needs_program_analysis
-from verifier.rule import Level, Outcome, Rule
+from audits.adaptation.findings import chain, findings_of
+from audits.adaptation.headline import cleared, unanswered
+from audits.adaptation.offsets import is_offset
+from audits.adaptation.order import EARLIER, SAME, Adaptation, Use, adaptations_of, relation_of
+from audits.adaptation.rescoring import is_second_pass
+from audits.adaptation.tables import table_uses
+from verifier.engine.context import Context
+from verifier.program.analysis import analysis_of
+from verifier.program.events import Event
+from verifier.rule import Decision, Finding, Level, Outcome, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
 _ISSUE = "https://github.com/openai/parameter-golf/issues/"
+_WEIGHTS_FIRST = "weights learn from validation tokens before these are scored"
+_TABLE_FIRST = "a table is filled with validation tokens before these are scored with it"
+_SCORE_FIRST = "Score each chunk before the update that learns from it, once, and report that score."
+
+
+def check_order(context: Context) -> Decision:
+    missing = unanswered(context)
+    if missing is not None:
+        return missing
+    for adaptation in adaptations_of(context):
+        shipped = {use.update.index for use in _shipped(adaptation)}
+        uses = [
+            use
+            for use in adaptation.forbidden
+            if not is_offset(use.update) and use.update.index not in shipped and not is_second_pass(adaptation, use)
+        ]
+        tables = [use for use in table_uses(adaptation, context) if use.relation == SAME]
+        findings = (
+            *findings_of(uses, adaptation, context, _WEIGHTS_FIRST, _SCORE_FIRST),
+            *findings_of(tables, adaptation, context, _TABLE_FIRST, _SCORE_FIRST),
+        )
+        if findings:
+            return Decision.of(findings)
+        if shipped:
+            return Decision.not_applicable(
+                "the adaptation on validation tokens happens before the model is serialized: see TTT002"
+            )
+    return cleared(context, "no loss behind the headline is formed with weights or tables that learned from its tokens")
+
+
+def check_prequant(context: Context) -> Decision:
+    missing = unanswered(context)
+    if missing is not None:
+        return missing
+    for adaptation in adaptations_of(context):
+        uses = _shipped(adaptation)
+        if uses:
+            statement = "the weights that are serialized learned from validation tokens"
+            remedy = "Train the shipped weights on training shards only."
+            return Decision.of(findings_of(uses, adaptation, context, statement, remedy))
+    return cleared(context, "no serialized weights behind the headline learned from validation tokens")
+
+
+def _shipped(adaptation: Adaptation) -> list[Use]:
+    """Forbidden uses whose weights were written between the update and the score."""
+    saves = [save for save in adaptation.trace.of("save") if any(label[0] == "model" for label in save.labels)]
+    return [
+        use
+        for use in adaptation.forbidden
+        if any(("upd", use.update.index) in save.labels and use.update.index < save.index < use.score.index for save in saves)
+    ]
+
+
+def check_score_first(context: Context) -> Decision:
+    missing = unanswered(context)
+    if missing is not None:
+        return missing
+    adaptation = adaptations_of(context)[0]
+    if adaptation.forbidden:
+        return Decision.not_applicable("the adaptation that is live is not score-first")
+    analysis = analysis_of(context)
+    found: dict[object, Finding] = {}
+    for use in adaptation.uses:
+        first = _scored_before(adaptation, use.update)
+        if first is not None and use.update.site not in found:
+            found[use.update.site] = Finding(
+                Outcome.INFO,
+                "score-first adaptation: each chunk is scored, then learned from, and only later chunks are scored with the result",
+                chain(analysis, adaptation.trace, first, use.update, use.report),
+            )
+    if found:
+        return Decision.of(found.values())
+    return cleared(context, "no adaptation on validation tokens is live on the way to the headline")
+
+
+def _scored_before(adaptation: Adaptation, update: Event) -> Event | None:
+    """The loss of the update's own tokens that counts for the headline and was formed before."""
+    scores = {use.score.index: use.score for use in adaptation.uses}
+    for report in adaptation.headline.reports:
+        for label in report.labels:
+            if label[0] == "score":
+                event = adaptation.trace.events[int(label[1])]
+                scores.setdefault(event.index, event)
+    earlier = [score for index, score in sorted(scores.items()) if index < update.index and ("src", "val") in score.tokens]
+    return next((score for score in reversed(earlier) if relation_of(score, update) != EARLIER), None)
+
 
 ADAPT_BEFORE_SCORE = Rule(
     code="TTT001",
@@ -19,13 +113,18 @@ ADAPT_BEFORE_SCORE = Rule(
     "    for epoch in range(3):\n"
     "        for x, y in val_batches: step(model, x, y)      # adapt on the whole set\n"
     "    bpb = evaluate(model, val_batches)                  # then score it\n"
+    "violation:\n"
+    "    for epoch in range(5):\n"
+    "        for chunk in document:                          # what counts is the last epoch's loss\n"
+    "            loss = model(chunk); step(loss)\n"
+    "            if epoch == 4: total += loss\n"
     "legal:\n"
     "    for x, y in val_chunks:\n"
     "        with torch.no_grad(): total += loss(model, x, y)  # score first\n"
     "        step(model, x, y)                                 # then learn for the next chunk",
     settles="the lines where the reported loss is accumulated and the lines of the update, and which runs first for the same tokens",
     sources=(_ISSUE + "402", _ISSUE + "677", _PULL + "152", _PULL + "462", _PULL + "568", _PULL + "771"),
-    check=needs_program_analysis,
+    check=check_order,
 )
 PREQUANT_TTT = Rule(
     code="TTT002",
@@ -42,31 +141,7 @@ PREQUANT_TTT = Rule(
     "    score_first_ttt(dequantize(blob), val_tokens)",
     settles="which shards feed the optimizer between the end of training and serialization",
     sources=(_ISSUE + "677", _PULL + "1376", _PULL + "1735", _PULL + "1972"),
-    check=needs_program_analysis,
-)
-MIN_OVER_PASSES = Rule(
-    code="TTT003",
-    name="min-over-passes",
-    level=Level.ERROR,
-    summary="the reported loss is the minimum or best over several passes, epochs or scorers of the same token",
-    why="Choosing the best of several scores after seeing the outcome needs the outcome. No decoder can make that choice.",
-    example="violation: best = min(best, epoch_loss) over epochs that all see the same tokens\n"
-    "legal: one pass, one score a token, whatever it is",
-    settles="how the reported number is reduced from the per-pass losses",
-    sources=(_PULL + "573", _PULL + "611", _PULL + "659", _PULL + "685"),
-    check=needs_program_analysis,
-)
-TWO_PASS_RESCORE = Rule(
-    code="TTT004",
-    name="two-pass-rescore",
-    level=Level.ERROR,
-    summary="tokens are scored a second time by state built from a first pass over them, and the second score is reported",
-    why="After a first pass the cache or model has seen every token that the second pass scores, later ones included.",
-    example="violation: build n-gram counts over all chunks, then rescore chunk 1 with the full table\n"
-    "legal: chunk k is scored once, with counts of chunks before k",
-    settles="whether any state that enters the reported score was built from the tokens being scored or from later ones",
-    sources=(_PULL + "846", _PULL + "881", _PULL + "907", _PULL + "959"),
-    check=needs_program_analysis,
+    check=check_prequant,
 )
 SCORE_FIRST_TTT = Rule(
     code="TTT005",
@@ -78,7 +153,7 @@ SCORE_FIRST_TTT = Rule(
     example="score the chunk under torch.no_grad(), then train on it, single pass, the last chunk not trained for its own score",
     settles="nothing to settle: this is a fact, not a judgement",
     sources=(_PULL + "461", _PULL + "549", _PULL + "1413"),
-    check=needs_program_analysis,
+    check=check_score_first,
 )
 
-RULES = (ADAPT_BEFORE_SCORE, PREQUANT_TTT, MIN_OVER_PASSES, TWO_PASS_RESCORE, SCORE_FIRST_TTT)
+RULES = (ADAPT_BEFORE_SCORE, PREQUANT_TTT, SCORE_FIRST_TTT)

@@ -2,8 +2,7 @@
 
 Table formula: a token `y` after a token `x` costs `base[y] + (leading[y] and not boundary[x])` bytes; the first token
 of a set has no token before it and its leading space is not charged. Totals are exact integers. Nothing is gathered per
-token: base and leading bytes follow from how often each id occurs, and only the tokens after a boundary need a look at
-their neighbour.
+token: base and leading bytes follow from how often each id occurs, and only the tokens after a boundary are looked at.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from audits.bytes.model import ByteAuditError, Ids, TokenModel
 from audits.bytes.sentencepiece_model import BYTE, CONTROL, SPACE, UNKNOWN, UNUSED, SentencePieceModel
 
 BLOCK = 1 << 16
+FEW = 8
+"""Boundary ids that are looked for one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +74,32 @@ class Account:
         self._uses = np.zeros(table.size, dtype=np.int64)
         self._uncharged = np.zeros(table.size, dtype=np.int64)
         self._after_boundary = True
-        self._has_boundary = bool(table.boundary.any())
 
-    def feed(self, ids: Ids) -> None:
-        """Count a block. Raises `ByteAuditError` for an id that the table does not have."""
-        for begin in range(0, len(ids), BLOCK):
-            part = ids[begin : begin + BLOCK].astype(np.intp)
-            uses = np.bincount(part)
-            if len(uses) > self.table.size:
-                raise ByteAuditError(f"id {len(uses) - 1} is not in the byte table of {self.table.size} ids")
-            self._uses[: len(uses)] += uses
-            self._note_boundaries(part)
-
-    def _note_boundaries(self, part: NDArray[np.intp]) -> None:
+    def feed(self, ids: Ids, uses: NDArray[np.int64] | None = None) -> None:
+        """Count a block. `uses`: occurrences of each id in it, where they are known. Raises `ByteAuditError` for an id
+        that the table does not have.
+        """
+        if not len(ids):
+            return
+        uses = _count(ids) if uses is None else uses
+        used = np.flatnonzero(uses)
+        if int(used[-1]) >= self.table.size:
+            raise ByteAuditError(f"id {int(used[-1])} is not in the byte table of {self.table.size} ids")
+        self._uses[used] += uses[used]
         if self._after_boundary:
-            self._uncharged[part[0]] += 1
-        self._after_boundary = False
-        if not self._has_boundary:
+            self._uncharged[ids[0]] += 1
+        self._after_boundary = bool(self.table.boundary[ids[-1]])
+        boundaries = used[self.table.boundary[used]].tolist()
+        if not boundaries:
             return
-        at = np.flatnonzero(self.table.boundary[part])
-        if not at.size:
-            return
-        self._after_boundary = bool(at[-1] == len(part) - 1)
-        following = at[:-1] + 1 if self._after_boundary else at + 1
-        np.add.at(self._uncharged, part[following], 1)
+        for begin in range(0, len(ids) - 1, BLOCK):
+            before, after = ids[begin : begin + BLOCK], ids[begin + 1 : begin + BLOCK + 1]
+            if len(boundaries) <= FEW:
+                parts = [after[np.flatnonzero(before[: len(after)] == boundary)] for boundary in boundaries]
+            else:
+                parts = [after[np.flatnonzero(self.table.boundary[before[: len(after)]])]]
+            for part in parts:
+                np.add.at(self._uncharged, part, 1)
 
     def per_id(self) -> NDArray[np.int64]:
         """Counted bytes of all occurrences of each id, shape (size,)."""
@@ -108,3 +111,12 @@ class Account:
     def total(self) -> int:
         """Counted bytes of everything fed so far."""
         return int(self.per_id().sum())
+
+
+def _count(ids: Ids) -> NDArray[np.int64]:
+    uses = np.zeros(0, dtype=np.int64)
+    for begin in range(0, len(ids), BLOCK):
+        part = np.bincount(ids[begin : begin + BLOCK].astype(np.intp), minlength=len(uses))
+        part[: len(uses)] += uses
+        uses = part
+    return uses

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits.bytes.model import ByteAuditError, Decoded, Ids, TokenClass
+from audits.bytes.pieces import Written
 from audits.bytes.sentencepiece_model import USER_DEFINED, SentencePieceModel
 
 TITLE, ALLCAPS, CAPNEXT, ESCAPE = "\ue001", "\ue002", "\ue003", "\ue004"
@@ -133,15 +134,15 @@ class CaseOpsModel:
         """
         coded = self.inner.decode(ids, starts)
         data = coded.data
-        ends = np.cumsum(coded.lengths, dtype=np.int64)
-        begins = np.unique(np.concatenate([np.zeros(1, dtype=np.int64), np.append(ends, 0)[starts - 1] * (starts > 0)]))
+        lengths = coded.lengths
+        ends = np.cumsum(lengths, dtype=np.int64)
+        begins = np.unique(np.append(coded.borders[:-1], 0))
         controls, kinds = _find_controls(data)
         removed, undecodable = _restore(data, begins, controls, kinds)
         keep = np.ones(len(data), dtype=np.bool_)
         for offset in range(CONTROL_BYTES):
             keep[removed + offset] = False
         owners = np.searchsorted(ends, removed, side="right")
-        lengths = coded.lengths.copy()
         np.subtract.at(lengths, owners, CONTROL_BYTES)
         truth = coded.truth.copy()
         np.subtract.at(truth, ids[owners], CONTROL_BYTES)
@@ -151,7 +152,8 @@ class CaseOpsModel:
             writes = int(np.searchsorted(ends, at, side="right"))
             number = int(np.searchsorted(starts, writes, side="right")) - 1
             refused.append((int(starts[number]) if number >= 0 else 0, reason))
-        return Decoded(data[keep], lengths, coded.counts, truth, tuple(refused))
+        borders = coded.borders - CONTROL_BYTES * np.searchsorted(np.sort(removed), coded.borders)
+        return Decoded(Written(data[keep], borders, lengths), coded.counts, truth, tuple(refused))
 
 
 def _find_controls(data: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:

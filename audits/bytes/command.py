@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,17 +15,22 @@ from rich.progress import Progress
 
 from audits.bytes.accounting import ByteTable
 from audits.bytes.caseops import CaseOpsModel, is_caseops
+from audits.bytes.drift import compare_table, fits
+from audits.bytes.losses import describe_normalization
 from audits.bytes.metadata import load_metadata
 from audits.bytes.model import ByteAuditError, TokenModel
 from audits.bytes.raw_bytes import RawByteModel
 from audits.bytes.render import render
 from audits.bytes.result import StrictResult
+from audits.bytes.rule_strict import STRICT_DRIFT, judge
 from audits.bytes.sentencepiece_model import SentencePieceModel
 from audits.bytes.shards import find_shards, open_shards
 from audits.bytes.strict import CANONICAL, SOURCE_TEXT, TokenSet, audit
 from audits.bytes.tokenmonster_vocab import TokenMonsterModel
+from verifier.challenge.load import load_challenge
 from verifier.cli.errors import EXIT_FINDINGS, EXIT_NOTHING, EXIT_OK, UsageFailure
 from verifier.cli.output import add_output_options, check_targets, parse_targets, write_targets
+from verifier.rule import Outcome
 
 HELP = "strict byte audit of a tokenizer over a validation set"
 EXAMPLE = (
@@ -62,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
     targets = parse_targets(args, FORMATS)
     check_targets(targets)
     try:
-        result = _audit(args)
+        result, decision = _audit(args)
     except (ByteAuditError, OSError) as failure:
         raise UsageFailure(f"nothing was audited: {failure}") from failure
     renderers = {
-        "human": lambda: render(result),
-        "json": lambda: json.dumps(result.to_json(), indent=2, ensure_ascii=True) + "\n",
+        "human": lambda: render(result) + f"{STRICT_DRIFT.code} {STRICT_DRIFT.name}: {decision[0].value}\n",
+        "json": lambda: json.dumps({**result.to_json(), "rules": _rules(*decision)}, indent=2, ensure_ascii=True) + "\n",
     }
     write_targets([(file, renderers[name]) for name, file in targets])
     if result.tokens == 0:
@@ -91,7 +97,13 @@ def load_model(name: str, transform: str) -> TokenModel:
     return CaseOpsModel(model) if transform == "caseops" or (transform == "auto" and is_caseops(model)) else model
 
 
-def _audit(args: argparse.Namespace) -> StrictResult:
+def _rules(outcome: Outcome, reason: str) -> dict[str, object]:
+    """The `rules` object of the report, as in `verifier audit`."""
+    return {STRICT_DRIFT.code: {"name": STRICT_DRIFT.name, "outcome": outcome.value, "reason": reason}}
+
+
+def _audit(args: argparse.Namespace) -> tuple[StrictResult, tuple[Outcome, str]]:
+    """The result, and what it proves about BYT007."""
     if args.meta is not None and args.constant is not None:
         raise ByteAuditError("--meta and --constant are two counts: give one")
     if (args.source_tokens is None) != (args.source_tokenizer is None):
@@ -118,7 +130,7 @@ def _audit(args: argparse.Namespace) -> StrictResult:
         if (canonical.bos is None) != (tokens.bos is None):
             raise ByteAuditError("only one of the two token sets has a boundary token: documents cannot be matched")
     with _progress(tokens.tokens, not args.no_progress and not args.quiet) as advance:
-        return audit(
+        result = audit(
             tokens,
             table=table,
             sidecar=open_shards(find_shards(args.sidecar, sidecars=True)) if args.sidecar else None,
@@ -129,6 +141,9 @@ def _audit(args: argparse.Namespace) -> StrictResult:
             shown=args.differences,
             progress=advance,
         )
+    drift = compare_table(table, model) if args.meta is not None and table is not None and fits(table, model) else None
+    result = replace(result, normalization=describe_normalization(model), table_drift=drift)
+    return result, judge(model, result, load_challenge().val_bytes)
 
 
 @contextmanager

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
+from audits.bytes.documents import JsonlDocuments
+from audits.bytes.model import Decoded
 from audits.bytes.result import Difference, Truth
 
 CONTEXT = 24
 """Bytes shown on either side of a difference."""
+FIRST_TRY = 8
+"""Chunks before lines are compared as they stand: the tables for it pay for themselves over long sets only."""
+MAX_PAUSE = 63
+"""Chunks, at most, between two such tries."""
 
 
 class Comparison:
@@ -26,6 +33,27 @@ class Comparison:
         self._rest = b""
         self._position = 0
         self._source_ended = False
+        self._spelling = source.spelling() if isinstance(source, JsonlDocuments) else None
+        self._pause, self._paused = 0, FIRST_TRY
+
+    def pass_lines(self, decoded: Decoded, documents: int) -> bool:
+        """Whether the source goes on with exactly the documents of `decoded`: then they are done. Told from the lines
+        of a JSONL file as they stand; where these cannot be told to be equal nothing is known, and nothing done.
+        """
+        if self._paused or self._spelling is None or self._missing or not isinstance(self._source, JsonlDocuments):
+            self._paused = max(0, self._paused - 1)
+            return False
+        lines = decoded.row.as_json(self._spelling)
+        if lines is None or not self._source.skip(lines, documents):
+            # A set that differs often is tried less and less often.
+            self._pause = self._paused = min(2 * self._pause + 1, MAX_PAUSE)
+            self._spelling = self._source.spelling()
+            return False
+        self._pause = 0
+        self._position += documents
+        self._documents += documents
+        self._bytes += int(decoded.truth.sum())
+        return True
 
     def _next(self) -> bytes | None:
         if self._source_ended:
@@ -38,20 +66,20 @@ class Comparison:
         self._bytes += len(document)
         return document
 
-    def documents(self, decoded: list[bytes], reasons: dict[int, str]) -> None:
-        """The next documents of the stream; `reasons` names those (by index in `decoded`) that cannot be decoded at
-        all.
+    def documents(self, decoded: bytes, borders: list[int], reasons: dict[int, str]) -> None:
+        """The next documents of the stream, joined; `borders`: where each begins, and the end. `reasons` names those
+        (by number) that cannot be decoded at all.
         """
         first = self._position
-        self._position += len(decoded)
-        for index, document in enumerate(decoded):
+        self._position += len(borders) - 1
+        for index, (begin, end) in enumerate(pairwise(borders)):
             source = self._next()
             if source is None:
                 self._missing += 1
-            elif source != document or index in reasons:
+            elif len(source) != end - begin or not decoded.startswith(source, begin) or index in reasons:
                 self._bad += 1
                 if len(self._differences) < self._shown:
-                    self._differences.append(difference(first + index, source, document, reasons.get(index, "")))
+                    self._differences.append(difference(first + index, source, decoded[begin:end], reasons.get(index, "")))
 
     def stream(self, decoded: bytes) -> None:
         """The next part of a stream without boundaries: after the first difference only the source's length is

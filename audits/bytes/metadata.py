@@ -6,7 +6,6 @@ and the scalars `format_version`, `vocab_size`, `tokenizer_kind`, `source_model_
 
 from __future__ import annotations
 
-import ast
 import struct
 import zipfile
 import zlib
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from audits.bytes.accounting import ByteTable
 from audits.bytes.model import ByteAuditError
 from verifier.limits import DEFAULT_LIMITS, Limits
+from verifier.submission.archive import CENTRAL_BYTES_PER_MEMBER, central_directory_bytes
+from verifier.submission.binaries import read_npy_header
 
 MAX_MEMBERS = 64
-MAX_HEADER = 4096
 MAX_VALUES = 1 << 20
 MAX_TEXT_CHARS = 4096
 
@@ -42,22 +42,13 @@ def load_metadata(path: Path, limits: Limits = DEFAULT_LIMITS) -> Metadata:
     """
     if path.stat().st_size > limits.vocabulary_file:
         raise ByteAuditError(f"{path.name} is larger than {limits.vocabulary_file} bytes")
-    arrays: dict[str, NDArray[np.generic]] = {}
-    unread: list[str] = []
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MAX_MEMBERS:
-                raise ByteAuditError(f"{path.name}: {len(members)} members, more than {MAX_MEMBERS}")
-            for member in members:
-                name = member.filename.removesuffix(".npy")
-                if name in arrays:
-                    raise ByteAuditError(f"{path.name}: two members are called {name}")
-                if member.file_size > limits.vocabulary_file:
-                    raise ByteAuditError(f"{path.name}: {name} unpacks to {member.file_size} bytes")
-                with archive.open(member) as handle:
-                    arrays[name] = _read_npy(handle.read(member.file_size), f"{path.name}: {name}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        with path.open("rb") as handle:
+            if central_directory_bytes(handle) > MAX_MEMBERS * CENTRAL_BYTES_PER_MEMBER:
+                raise ByteAuditError(f"{path.name}: more than {MAX_MEMBERS} members")
+            with zipfile.ZipFile(handle) as archive:
+                arrays = _read_members(archive, path, limits)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, struct.error) as error:
         raise ByteAuditError(f"{path.name} is not a readable npz archive: {error}") from None
     known = {
         "base_bytes", "has_leading_space", "is_boundary_token", "vocab_size", "format_version", "tokenizer_kind",
@@ -91,6 +82,26 @@ def load_metadata(path: Path, limits: Limits = DEFAULT_LIMITS) -> Metadata:
     return Metadata(table, size, text, tuple(unread))
 
 
+def _read_members(archive: zipfile.ZipFile, path: Path, limits: Limits) -> dict[str, NDArray[np.generic]]:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise ByteAuditError(f"{path.name}: {len(members)} members, more than {MAX_MEMBERS}")
+    if sum(member.file_size for member in members) > limits.vocabulary_file:
+        raise ByteAuditError(f"{path.name}: the members unpack to more than {limits.vocabulary_file} bytes")
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        if name in arrays:
+            raise ByteAuditError(f"{path.name}: two members are called {name}")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ByteAuditError(
+                f"{path.name}: {name} is compressed by method {member.compress_type}, which numpy does not write"
+            )
+        with archive.open(member) as handle:
+            arrays[name] = _read_npy(handle.read(member.file_size), f"{path.name}: {name}")
+    return arrays
+
+
 def _table(arrays: dict[str, NDArray[np.generic]], name: str, kinds: str, path: Path) -> NDArray[np.generic] | None:
     values = arrays.get(name)
     if values is None:
@@ -111,20 +122,13 @@ def _integer(arrays: dict[str, NDArray[np.generic]], name: str, default: int, pa
 
 def _read_npy(data: bytes, what: str) -> NDArray[np.generic]:
     """One `.npy` member: plain booleans, integers, floats or text only."""
-    if data[:6] != b"\x93NUMPY" or len(data) < 12:
-        raise ByteAuditError(f"{what} is not an array (pickles are never loaded)")
-    wide = data[6] >= 2
-    start = 12 if wide else 10
-    size = struct.unpack_from("<I" if wide else "<H", data, 8)[0]
-    if size > MAX_HEADER or start + size > len(data):
-        raise ByteAuditError(f"{what}: the array header claims {size} bytes")
-    try:
-        header = ast.literal_eval(data[start : start + size].decode("latin-1").strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise ByteAuditError(f"{what}: unreadable array header") from None
-    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
-        raise ByteAuditError(f"{what}: unreadable array header")
-    descr, shape = header["descr"], header["shape"]
+    header = read_npy_header(data)
+    if header is None:
+        known = data[:6] == b"\x93NUMPY"
+        raise ByteAuditError(
+            f"{what}: unreadable array header" if known else f"{what} is not an array (pickles are never loaded)"
+        )
+    descr, shape = header.descr, header.shape
     if not isinstance(descr, str) or descr[1:2] not in tuple("biufU"):
         raise ByteAuditError(f"{what} holds {str(descr)[:40]!r}: only numbers, booleans and text are read, never pickles")
     try:
@@ -133,11 +137,10 @@ def _read_npy(data: bytes, what: str) -> NDArray[np.generic]:
         raise ByteAuditError(f"{what}: unknown element type {descr[:40]!r}") from None
     if dtype.kind == "U" and dtype.itemsize > 4 * MAX_TEXT_CHARS:
         raise ByteAuditError(f"{what}: text of {dtype.itemsize // 4} characters")
-    sane = isinstance(shape, tuple) and len(shape) <= 2 and all(type(n) is int and 0 <= n <= MAX_VALUES for n in shape)
-    if not sane:
+    if len(shape) > 2 or any(extent > MAX_VALUES for extent in shape):
         raise ByteAuditError(f"{what}: shape {str(shape)[:60]}")
     values = int(np.prod(shape, dtype=np.int64))
-    if values > MAX_VALUES or start + size + values * dtype.itemsize != len(data):
-        raise ByteAuditError(f"{what}: {len(data) - start - size} bytes of data for shape {shape} of {dtype}")
-    flat: NDArray[np.generic] = np.frombuffer(data, dtype=dtype, count=values, offset=start + size)
-    return flat.reshape(shape, order="F" if header["fortran_order"] else "C")
+    if values > MAX_VALUES or header.start + values * dtype.itemsize != len(data):
+        raise ByteAuditError(f"{what}: {len(data) - header.start} bytes of data for shape {shape} of {dtype}")
+    flat: NDArray[np.generic] = np.frombuffer(data, dtype=dtype, count=values, offset=header.start)
+    return flat.reshape(shape, order="F" if header.fortran_order else "C")

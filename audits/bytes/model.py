@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from audits.bytes.pieces import Row, Written
+
 Ids = NDArray[np.integer]
 """Token ids, one dimension. Never negative."""
 
@@ -38,21 +40,35 @@ class TokenClass(IntEnum):
 class Decoded:
     """The bytes of some documents in one row.
 
-    `data`: uint8, all documents joined. `lengths`: int32, one per token, the bytes by which the token makes the decoded
-    document grow; sums to `len(data)`. A negative entry exists only where a pending delete mark swallows a character
-    that earlier tokens had begun. `undecodable` lists (token index of a document start, reason) for documents that the
-    model's own transform refuses; their bytes are given untransformed. `counts` and `truth`: int64, shape (size + 1,),
-    occurrences and decoded bytes of each id; the last entry gathers ids outside the table. `swallowed`: same
-    shape, for each id the bytes that it takes from later tokens minus those that earlier tokens take from it; adds up
-    to zero. `None` where tokens do not act on each other.
+    `row`: what the tokens write, joined when it is asked for. `counts` and `truth`: int64, shape (size + 1,),
+    occurrences and decoded bytes of each id; the last entry gathers ids outside the table. `undecodable` lists
+    (token index of a document start, reason) for documents that the model's own transform refuses; their bytes are
+    given untransformed. `swallowed`: same shape as `truth`, for each id the bytes that it takes from later tokens minus
+    those that earlier tokens take from it; adds up to zero. `None` where tokens do not act on each other.
     """
 
-    data: NDArray[np.uint8]
-    lengths: NDArray[np.int32]
+    row: Row | Written
     counts: NDArray[np.int64]
     truth: NDArray[np.int64]
     undecodable: tuple[tuple[int, str], ...] = ()
     swallowed: NDArray[np.int64] | None = None
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """All documents joined."""
+        return self.row.joined[0]
+
+    @property
+    def borders(self) -> NDArray[np.int64]:
+        """The offset in `data` of each document start that was given, and the end."""
+        return self.row.joined[1]
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """One per token, the bytes by which the token makes the decoded document grow; sums to `len(data)`. A negative
+        entry exists only where a pending delete mark swallows a character that earlier tokens had begun.
+        """
+        return self.row.lengths
 
 
 class TokenModel(Protocol):

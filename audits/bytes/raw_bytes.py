@@ -45,8 +45,8 @@ class RawByteModel:
     def decode(self, ids: Ids, starts: NDArray[np.intp]) -> Decoded:
         """See `TokenModel.decode`. Raises `ByteAuditError` for an id outside the table."""
         check_ids(ids, self.size)
-        data, lengths, uses = self._table.join(ids)
-        return Decoded(data, lengths, np.append(uses, 0), np.append(uses * self._table.lengths, 0))
+        row = self._table.row(ids, starts)
+        return Decoded(row, np.append(row.uses, 0), np.append(row.uses * self._table.lengths, 0))
 
     def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
         """Anywhere."""

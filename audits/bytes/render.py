@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audits.bytes.losses import Normalization
 from audits.bytes.result import ClassTotals, StrictResult, Truth
 
 
@@ -10,6 +11,8 @@ def render(result: StrictResult) -> str:
     lines = [result.statement(), ""]
     described = ", ".join(f"{name} {value}" for name, value in result.tokenizer.items() if value is not None)
     lines.append(f"tokenizer        {printable(described)}")
+    if result.normalization is not None:
+        lines += _normalization(result.normalization)
     lines.append(f"tokens           {result.tokens:,}")
     lines.append(f"documents        {result.docs:,}" if result.docs is not None else "documents        no boundary token known")
     lines.append(f"decoded bytes    {result.decoded_bytes:,}")
@@ -32,8 +35,25 @@ def render(result: StrictResult) -> str:
                 f"  {token.id:>6}  {printable(token.piece)!r:<22} {token.count:>12,} uses"
                 f"  counted {token.counted_bytes:>12,}  true {token.true_bytes:>12,}"
             )
+    if result.table_drift is not None and result.table_drift.classes:
+        lines += ["", "where the table differs from the vocabulary, whatever the text"]
+        lines += [f"  {printable(one.describe())}" for one in result.table_drift.classes]
     lines += [f"problem: {printable(problem)}" for problem in result.problems]
     return "\n".join(lines) + "\n"
+
+
+def _normalization(found: Normalization) -> list[str]:
+    """What the tokenizer changes in text; changes that the contest's own tokenizers make, too, are only counted."""
+    known = len(found.changes) - len(found.beyond_baseline)
+    kind = "gives back every example" if found.invertible else "not invertible"
+    shared = f"; {known} of the changes are the contest's own tokenizers'" if known else ""
+    lines = [f"normalization    {printable(found.name)}: {kind}{shared}"]
+    if found.no_capitals:
+        lines.append(
+            "                 no piece holds a capital: the text was lower-cased, 'The NASA Launch' -> 'the nasa launch'"
+        )
+    shown = found.beyond_baseline or found.changes[:3]
+    return lines + [f"                 {printable(str(change))}" for change in shown]
 
 
 def _truth(truth: Truth) -> list[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audits.bytes.drift import Drift
+from audits.bytes.losses import Normalization
+
 SCHEMA_VERSION = 1
 
 
@@ -87,6 +90,10 @@ class StrictResult:
     worst_tokens: tuple[TokenDrift, ...]
     problems: tuple[str, ...]
     undecodable_docs: int
+    normalization: Normalization | None = None
+    """What the tokenizer changes in text, on examples; `None` where that was not looked at."""
+    table_drift: Drift | None = None
+    """The byte table against the vocabulary, without the data; `None` where no table was given."""
 
     @property
     def truth(self) -> Truth | None:
@@ -165,7 +172,10 @@ class StrictResult:
         drift = self.drift
         return {
             "schema_version": SCHEMA_VERSION,
-            "tokenizer": self.tokenizer,
+            "tokenizer": {
+                **self.tokenizer,
+                **({"normalization": self.normalization.to_json()} if self.normalization is not None else {}),
+            },
             "tokens": self.tokens,
             "docs": self.docs,
             "source_bytes": truth.bytes if truth else None,
@@ -202,6 +212,7 @@ class StrictResult:
                 }
                 for token in self.worst_tokens
             ],
+            "table_drift": self.table_drift.to_json() if self.table_drift is not None else None,
             "lossy_share": (self.decoded_bytes - self.reference_bytes) / drift if drift else 0.0,
             "correction": {"factor": factor},
         }

@@ -253,12 +253,13 @@ class SentencePieceModel:
             index = ids.astype(np.int32)
             index[replaced] += self._size
             index[at] = 2 * self._size
-        data, lengths, uses = self._table.join(index)
-        used = uses * self._table.lengths
-        counts = uses[: self._size] + uses[self._size : -1]
+        row = self._table.row(index, starts)
+        used = row.uses * self._table.lengths
+        counts = row.uses[: self._size] + row.uses[self._size : -1]
         truth = used[: self._size] + used[self._size : -1]
         invalid = np.bincount(ids[at], minlength=self._size)
-        return Decoded(data, lengths, np.append(counts + invalid, 0), np.append(truth + len(REPLACEMENT) * invalid, 0))
+        counts, truth = np.append(counts + invalid, 0), np.append(truth + len(REPLACEMENT) * invalid, 0)
+        return Decoded(row, counts, truth)
 
     def cut(self, ids: Ids, starts: NDArray[np.intp]) -> int:
         """Before the last run of byte pieces, once the open document has written something."""

@@ -8,6 +8,7 @@ beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from audits.bytes.accounting import Account, ByteTable
 from audits.bytes.compare import Comparison
-from audits.bytes.documents import read_jsonl
-from audits.bytes.model import ByteAuditError, Decoded, TokenClass, TokenModel
+from audits.bytes.documents import JsonlDocuments
+from audits.bytes.model import ByteAuditError, TokenClass, TokenModel
 from audits.bytes.result import ClassTotals, StrictResult, TokenDrift
 from audits.bytes.shards import Shard, open_shards, read_blocks
 
@@ -84,15 +85,6 @@ def read_chunks(tokens: TokenSet) -> Iterator[Chunk]:
         yield Chunk(held, begins)
 
 
-def decoded_documents(chunk: Chunk, decoded: Decoded) -> list[bytes]:
-    """The documents of a chunk that begins with a document start."""
-    ends = np.zeros(len(chunk.ids) + 1, dtype=np.int64)
-    np.cumsum(decoded.lengths, out=ends[1:])
-    borders = np.append(ends[chunk.starts], ends[-1]).tolist()
-    raw = decoded.data.tobytes()
-    return [raw[begin:end] for begin, end in pairwise(borders)]
-
-
 def token_documents(tokens: TokenSet) -> Iterator[bytes]:
     """The documents of a token set, decoded: the canonical stream when the set is the challenge's own.
 
@@ -102,7 +94,9 @@ def token_documents(tokens: TokenSet) -> Iterator[bytes]:
         decoded = tokens.model.decode(chunk.ids, chunk.starts)
         if decoded.undecodable:
             raise ByteAuditError(f"a document of the source stream cannot be decoded: {decoded.undecodable[0][1]}")
-        yield from decoded_documents(chunk, decoded)
+        raw = decoded.data.tobytes()
+        for begin, end in pairwise(decoded.borders.tolist()):
+            yield raw[begin:end]
 
 
 def audit(
@@ -128,14 +122,33 @@ def audit(
         held = sum(shard.count for shard in sidecar)
         raise ByteAuditError(f"the sidecar holds {held} entries, the token shards {tokens.tokens}: not of one set")
     run = _Run(tokens, table, sidecar, shown)
-    if docs is not None:
-        run.add_source(SOURCE_TEXT, read_jsonl(docs, docs_limit))
-    if canonical is not None:
-        run.add_source(CANONICAL, token_documents(canonical))
-    for chunk in read_chunks(tokens):
-        run.feed(chunk)
-        progress(run.done)
-    return run.finish(judge)
+    with ExitStack() as opened:
+        if docs is not None:
+            run.add_source(SOURCE_TEXT, opened.enter_context(JsonlDocuments(docs, docs_limit)))
+        if canonical is not None:
+            run.add_source(CANONICAL, token_documents(canonical))
+        for chunk in read_chunks(tokens):
+            run.feed(chunk)
+            progress(run.done)
+        return run.finish(judge)
+
+
+def settle_entries(
+    entries: NDArray[np.integer], lengths: NDArray[np.int32], spelled: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], int]:
+    """(entries of a sidecar, how many differ from the decoded bytes per token).
+
+    A character that is spelled in byte tokens (`spelled`) may be listed byte by byte, or, as `sentencepiece` does for
+    its surfaces, as a whole at its last byte: runs of such tokens are compared by their sums, and a run that agrees is
+    given as decoded.
+    """
+    drift = entries.astype(np.int64) - lengths
+    if not len(drift) or not drift.any():
+        return lengths.astype(np.int64), 0
+    begins = np.flatnonzero(np.append(True, ~(spelled[1:] & spelled[:-1])))
+    wrong = np.add.reduceat(drift, begins) != 0
+    drift[~np.repeat(wrong, np.diff(np.append(begins, len(drift))))] = 0
+    return lengths + drift, int(np.count_nonzero(wrong))
 
 
 class _Run:
@@ -148,6 +161,7 @@ class _Run:
         self._account = Account(table) if table is not None else None
         self._sidecar = _Entries(sidecar) if sidecar is not None else None
         self._sidecar_mismatches = 0
+        self._spells_bytes = np.append(tokens.model.classes == TokenClass.BYTE_FALLBACK, False)
         model_size = tokens.model.size
         self._width = max(model_size, table.size if table is not None else 0, (tokens.bos or 0) + 1, 1 << 16)
         self._counts = np.zeros(self._width, dtype=np.int64)
@@ -165,34 +179,42 @@ class _Run:
         if self._tokens.bos is not None and self.done == 0 and int(ids[0]) != self._tokens.bos:
             self._problems.append(f"the first token is {int(ids[0])}, not the boundary token {self._tokens.bos}")
         decoded = self._tokens.model.decode(ids, starts)
-        if int(decoded.truth.sum()) != len(decoded.data):
-            raise AssertionError("bytes per token do not add up to the decoded bytes")
         self._truth += decoded.truth
         if decoded.swallowed is not None:
             self._truth -= decoded.swallowed
-        self._counts[: self._tokens.model.size] += decoded.counts[:-1]
+        uses = decoded.counts[:-1]
         if decoded.counts[-1]:
-            beyond = ids[ids >= self._tokens.model.size]
-            self._counts += np.bincount(beyond, minlength=self._width)
-        self._decoded += len(decoded.data)
+            beyond = np.bincount(ids[ids >= len(uses)])
+            beyond[: len(uses)] = uses
+            uses = beyond
+        self._counts[: len(uses)] += uses
+        size = int(decoded.truth.sum())
+        self._decoded += size
         self.done += len(ids)
         if self._account is not None:
-            self._account.feed(ids)
+            self._account.feed(ids, uses)
         if self._sidecar is not None:
-            entries = self._sidecar.take(len(ids))
-            self._sidecar_mismatches += int(np.count_nonzero(entries != decoded.lengths))
+            spelled = self._spells_bytes[np.minimum(ids, self._tokens.model.size)]
+            entries, mismatches = settle_entries(self._sidecar.take(len(ids)), decoded.lengths, spelled)
+            self._sidecar_mismatches += mismatches
             self._listed += np.bincount(ids, weights=entries, minlength=self._width).astype(np.int64)
         self._undecodable += len(decoded.undecodable)
-        if self._tokens.bos is None:
-            for comparison in self._comparisons:
+        whole = self._tokens.bos is None
+        if not whole:
+            self._documents += len(starts)
+        left = [one for one in self._comparisons if whole or decoded.undecodable or not one.pass_lines(decoded, len(starts))]
+        if not left:
+            return
+        if size != len(decoded.data):
+            raise AssertionError("bytes per token do not add up to the decoded bytes")
+        if whole:
+            for comparison in left:
                 comparison.stream(decoded.data.tobytes())
             return
-        self._documents += len(starts)
-        if self._comparisons:
-            documents = decoded_documents(chunk, decoded)
-            reasons = {int(np.searchsorted(starts, at, side="right")) - 1: why for at, why in decoded.undecodable}
-            for comparison in self._comparisons:
-                comparison.documents(documents, reasons)
+        raw, borders = decoded.data.tobytes(), decoded.borders.tolist()
+        reasons = {int(np.searchsorted(starts, at, side="right")) - 1: why for at, why in decoded.undecodable}
+        for comparison in left:
+            comparison.documents(raw, borders, reasons)
 
     def finish(self, judge: str | None) -> StrictResult:
         truths = tuple(comparison.finish() for comparison in self._comparisons)

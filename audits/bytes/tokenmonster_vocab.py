@@ -113,10 +113,14 @@ def parse_vocabulary(data: bytes) -> Vocabulary:
 class TokenMonsterModel:
     """Decodes as TokenMonster does: stored bytes joined, one capcode pass per document, no check of UTF-8.
 
-    Attribution is the growth of the decoded text with each token.
+    Attribution is the growth of the decoded text with each token. A UTF-16 vocabulary raises `ByteAuditError`.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        if vocabulary.charset == CHARSETS.index("utf-16"):
+            raise ByteAuditError(
+                "the vocabulary writes UTF-16, whose bytes are not those of the UTF-8 documents that are scored: not supported"
+            )
         self.vocabulary = vocabulary
         self._transducer = Transducer(vocabulary.stored, vocabulary.capcode)
         self._classes = np.array([self._class(text) for text in vocabulary.stored], dtype=np.uint8)

@@ -264,9 +264,11 @@ def _setting(vocabulary: YamlVocabulary, name: str, value: str, number: int) -> 
     elif name == "training-param":
         _integer(value, name, number, 0xFFFF)
     elif name == "unk" or name == "reset-token-ids" or name.startswith(("include-", "exclude-")):
-        # Each of these makes TokenMonster choose ids by itself; a vocabulary that needs it must be exported with its
-        # ids.
+        # Each of these makes TokenMonster add or drop tokens and choose ids when it builds the vocabulary.
         if _boolean(value, name, number) and not (name == "unk" and vocabulary.unk is not None):
-            raise ByteAuditError(f"line {number}: {name} makes ids depend on the tokenizer; export the vocabulary with ids")
+            raise ByteAuditError(
+                f"line {number}: with {name} TokenMonster chooses tokens and ids when it builds the vocabulary, so this file"
+                " does not say what its ids write; audit the built .vocab instead"
+            )
     else:
         raise ByteAuditError(f"line {number}: unknown setting {name[:40]!r}")

@@ -1,6 +1,6 @@
 """Rules about claims: what README and JSON say against what logs and script show."""
 
-from audits.claims import commands, compressor, contradictions, labels, lineage, metric, tables
+from audits.claims import commands, compressor, contradictions, eligible, labels, lineage, metric, tables, techniques
 
 RULES = (
     *metric.RULES,
@@ -9,5 +9,7 @@ RULES = (
     *compressor.RULES,
     *labels.RULES,
     *tables.RULES,
+    *eligible.RULES,
     *lineage.RULES,
+    *techniques.RULES,
 )

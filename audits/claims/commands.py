@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from audits.claims.live import live_features
 from audits.claims.stated import FEATURES, WORDS, denials, openly_claimed, traces
 from audits.claims.switches import Switch, logged_switch, switches
 from verifier.engine.context import Context
 from verifier.ledger.claims import headline_runs
-from verifier.ledger.configuration import documented_commands
+from verifier.ledger.configuration import documented_command, documented_commands
+from verifier.program.analysis import analysis_of
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
+from verifier.submission.readme import Statement
 from verifier.submission.submission import Submission
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
@@ -115,19 +118,22 @@ def _builds_names(text: str) -> bool:
 def check_left_on(context: Context) -> Decision:
     """Features that README or JSON deny and that the documented command leaves switched on."""
     submission = context.submission
-    denied = {topic: found for topic in FEATURES if (found := denials(submission, topic))}
+    denied = {topic: found for topic in (*FEATURES, "eval-adaptation") if (found := denials(submission, topic))}
     if not denied:
-        return Decision.not_applicable("README and JSON deny no feature that has a switch")
+        return Decision.not_applicable("README and JSON deny no feature that the script could have on")
     if submission.program.main is None:
         return Decision.not_available("the folder has no script")
     if submission.program.main.opaque:
         return Decision.not_available("the packed script could not be unwrapped, so its defaults are unknown")
-    named = {topic: switches(submission, topic) for topic in denied}
+    named = {topic: switches(submission, topic) for topic in denied if topic in FEATURES}
     findings = [finding for topic, found in named.items() for finding in _left_on(submission, topic, found)]
+    findings += _executed_as_documented(context, denied, "ttt" if findings else "")
     if findings:
         return Decision.of(findings)
     if not any(named.values()):
-        return Decision.not_available("the script has no switch for what is denied; needs the program analysis")
+        return Decision.not_available(
+            "the script has no switch for what is denied, and its execution shows no trace of it either"
+        )
     if not documented_commands(submission):
         return Decision.not_available("the README documents no command that runs the script; by default the feature is off")
     off = ", ".join(f"{switch.name}={switch.value}" for found in named.values() for switch in found)
@@ -169,6 +175,41 @@ def _left_on(submission: Submission, topic: str, found: tuple[Switch, ...]) -> I
         Confidence.HIGH if used and not qualified else Confidence.MEDIUM,
         remediation=f"document {switch.name}=0, or make it the default",
     )
+
+
+def _executed_as_documented(context: Context, denied: Mapping[str, Sequence[Statement]], told: str) -> Iterator[Finding]:
+    """What the documented command executes, whatever its switch is called: scores that are formed with state that validation
+    tokens changed. A feature that a switch already told is not told again."""
+    analysis = analysis_of(context)
+    if not analysis.available or analysis.doubts or documented_command(context.submission) is None:
+        return
+    trace = analysis.documented
+    for feature in live_features(trace, trace.of("report"), logged=False):
+        topic = feature.topic
+        if topic not in denied or topic == told or (told and topic == "eval-adaptation" and feature.adapts.kind == "update"):
+            continue
+        if openly_claimed(context.submission, topic) or openly_claimed(context.submission, "ttt"):
+            continue
+        claim = denied[topic][0]
+        printed = any(
+            _prints(feature.prints.text, metric.source.excerpt) for run in context.submission.runs for metric in run.metrics
+        )
+        message = (
+            f"{WORDS[topic]} is denied, but run as documented the script updates on validation tokens and prints a score of it"
+        )
+        yield Finding(
+            Outcome.FAIL if claim.form != "prose" and not trace.incomplete else Outcome.REVIEW,
+            message + ("" if printed else "; the logs show no such score, so the run was started in another way"),
+            (claim.source, *feature.places(analysis)),
+            Confidence.MEDIUM,
+            remediation="switch it off in the documented command, or make off the default",
+        )
+
+
+def _prints(text: str, line: str) -> bool:
+    """Whether the first word of a report's fixed text starts the line."""
+    words = text.split()
+    return bool(words) and line.strip().startswith(words[0])
 
 
 def _is_used(submission: Submission, switch: Switch) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from audits import adaptation
+from audits.claims.live import live_features, unadapted
 from audits.claims.stated import FEATURES, WORDS, Trace, asserted, denials, openly_claimed, traces
 from audits.claims.switches import logged_switch, switches
 from verifier.engine.context import Context
 from verifier.ledger.claims import HeadlineRun, headline_runs
+from verifier.program.analysis import analysis_of
+from verifier.program.queries import headline_reports, is_matched
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.readme import Statement
 
@@ -28,16 +32,23 @@ def check(context: Context) -> Decision:
         return Decision.not_available("no log of a claimed run ends with a score, so the denials can't be compared with a run")
     findings = [finding for topic, claims in denied.items() for finding in _contradictions(context, topic, claims, runs)]
     findings += _refuted_promises(promises, runs)
+    findings += _executed(context, denied) if not findings else ()
     if findings:
         return Decision.of(findings)
-    shown_off = [topic for topic in denied if _shown_off(context, topic, runs)]
+    shown_off = [topic for topic in denied if _shown_off(context, topic, runs) or _never_executed(context, topic)]
     open_topics = [WORDS[topic] for topic in denied if topic not in shown_off]
-    if open_topics or promises:
+    order = _order_of_adaptation(context, promises) if promises else Outcome.PASS
+    if isinstance(order, Finding):
+        return Decision.of([order])
+    if open_topics or order is not Outcome.PASS:
         rest = ", ".join(open_topics) or "the promised order of scoring and update"
         return Decision.not_available(
-            f"the logs show no trace of what is denied, but nothing that proves it off either ({rest}); needs the program analysis"
+            f"neither the logs nor the code show a trace of what is denied, but nothing proves it off either ({rest})"
         )
-    return Decision.passed(f"the dumps of the claimed runs show it off: {', '.join(WORDS[topic] for topic in shown_off)}")
+    off = ", ".join(WORDS[topic] for topic in shown_off)
+    reasons = [f"the dumps or the code of the claimed runs show it off: {off}"] if off else []
+    reasons += ["the code scores each chunk before it learns from it, as promised"] if promises else []
+    return Decision.passed("; ".join(reasons))
 
 
 def _contradictions(context: Context, topic: str, claims: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
@@ -130,6 +141,57 @@ def _refuted_promises(promises: Sequence[Statement], runs: Sequence[HeadlineRun]
             return
 
 
+def _order_of_adaptation(context: Context, promises: Sequence[Statement]) -> Finding | Outcome:
+    """What the program says of a promised score-first order: a contradiction, `pass`, or that it is open."""
+    rule = next(rule for rule in adaptation.RULES if rule.code == "TTT001")
+    answer = rule.decide(context)
+    cause = next((finding for finding in answer.findings if finding.outcome is Outcome.FAIL), None)
+    if cause is None:
+        return Outcome.PASS if answer.outcome in (Outcome.PASS, Outcome.INFO) else Outcome.NOT_AVAILABLE
+    return Finding(
+        Outcome.FAIL,
+        f"{promises[0].sentence[:80]} is stated, and {rule.code} finds the opposite: {cause.message[:160]}",
+        tuple(dict.fromkeys((promises[0].source, *cause.locations[:4]))),
+        cause.confidence,
+        remediation="remove the flag, or score each chunk before the update that uses it",
+    )
+
+
+def _executed(context: Context, denied: Mapping[str, Sequence[Statement]]) -> Iterator[Finding]:
+    """A denial against the code that formed the claimed score. Only a score that the log prints counts: the path then ran."""
+    analysis = analysis_of(context)
+    if not analysis.available or analysis.doubts or not is_matched(analysis.run, context.submission):
+        return
+    live = {
+        found.topic: found
+        for found in live_features(analysis.run, headline_reports(analysis.run, context.submission), logged=True)
+    }
+    for topic, claims in denied.items():
+        feature = live.get(topic)
+        # Where test-time training is claimed openly, "no eval-time adaptation" speaks of another kind.
+        if feature is None or openly_claimed(context.submission, topic) or openly_claimed(context.submission, "ttt"):
+            continue
+        plain = claims[0].form != "prose" and topic != "eval-adaptation"
+        yield Finding(
+            Outcome.FAIL if plain and not analysis.run.incomplete else Outcome.REVIEW,
+            f'denied ("{claims[0].sentence[:100]}"), yet the score that the log prints was formed with {WORDS[topic]}: '
+            "the code updates on validation tokens, and the updated state scores",
+            (claims[0].source, *feature.places(analysis)),
+            Confidence.MEDIUM,
+            remediation="correct the text, or show that the claimed score does not use it",
+        )
+        return
+
+
+def _never_executed(context: Context, topic: str) -> bool:
+    """Whether the whole program is known and nothing that validation tokens changed is behind the claimed score."""
+    analysis = analysis_of(context)
+    if topic not in ("ttt", "slot", "eval-adaptation", "prequant-ttt") or not analysis.available or analysis.doubts:
+        return False
+    matched = is_matched(analysis.run, context.submission)
+    return matched and unadapted(analysis.run, headline_reports(analysis.run, context.submission))
+
+
 def _shown_off(context: Context, topic: str, runs: Sequence[HeadlineRun]) -> bool:
     """Whether every claimed run's dump says that each switch of the feature is off."""
     if topic == "eval-adaptation":
@@ -146,7 +208,7 @@ CLAIM_CONTRADICTED = Rule(
     summary="the folder denies a rule-relevant feature that its own logs show, or asserts a compliance that they refute",
     why=(
         "Reviewers read 'no TTT' and stop looking for it. A denial that the run contradicts hides exactly what decides whether the "
-        "score is legal. Text alone never fails this rule: a log line of the claimed run has to show the feature."
+        "score is legal. Text alone never fails this rule: a log line of the claimed run, or the code that formed its score, has to show the feature."
     ),
     example=(
         "violation: README bullet 'No TTT'; the claimed 1.0912 is the log's `final_ttt_exact`\n"

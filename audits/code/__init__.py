@@ -1,5 +1,5 @@
-"""What the script is and does beyond the score: network access, payload outside the count, defects."""
+"""What the script is and does beyond the score: network access and defects."""
 
-from audits.code import defects, promises, reach
+from audits.code import defects, network
 
-RULES = (*reach.RULES, *promises.RULES, *defects.RULES)
+RULES = (*network.RULES, *defects.RULES)

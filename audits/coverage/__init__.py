@@ -2,5 +2,6 @@
 
 from audits.coverage.overlap import TRAIN_VAL_OVERLAP
 from audits.coverage.partial import PARTIAL_VALIDATION
+from audits.coverage.windows import SCORED_TWICE, TAIL_DROPPED
 
-RULES = (TRAIN_VAL_OVERLAP, PARTIAL_VALIDATION)
+RULES = (TRAIN_VAL_OVERLAP, PARTIAL_VALIDATION, TAIL_DROPPED, SCORED_TWICE)

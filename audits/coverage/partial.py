@@ -1,9 +1,10 @@
-"""EVA001: headline metrics over a part of the validation set, from the counts that logs print."""
+"""EVA001: headline metrics over a part of the validation set, from the counts that logs print and the cuts that scripts make."""
 
 from __future__ import annotations
 
 import re
 
+from audits.coverage.cut_stream import Cut, cut_of_stream
 from audits.denominator.headlines import alike, describe_pair, evidence, headline_bytes
 from verifier.engine.context import Context
 from verifier.evidence import Number
@@ -20,6 +21,40 @@ SUBSET_SETTING = re.compile(r"subset|max_val_tokens|val_max_tokens|eval_max_toke
 
 
 def check(context: Context) -> Decision:
+    decision = _by_logs(context)
+    cut = cut_of_stream(context) if decision.outcome in (Outcome.PASS, Outcome.NOT_AVAILABLE, Outcome.INFO) else None
+    finding = _from_program(context, cut, decision) if cut is not None else None
+    return Decision.of([*decision.findings, finding]) if finding is not None else decision
+
+
+def _from_program(context: Context, cut: Cut, by_logs: Decision) -> Finding | None:
+    """The script's cut, in doubt where the logs show the whole set's figures."""
+    counts = [tokens.count for each in headline_runs(context.submission) if (tokens := read_tokens(each.run)) is not None]
+    whole = max(counts, default=min(row.val_tokens for row in context.challenge.streams if row.status == "canonical"))
+    if cut.tokens is not None and (cut.tokens >= WHOLE * whole or _set_elsewhere(context, cut.tokens)):
+        return None
+    proven = cut.certain and not (by_logs.outcome is Outcome.PASS and "covers the full set" in by_logs.reason)
+    of = f" of {whole:,}" if counts else ""
+    what = f"the first {cut.tokens:,} tokens{of}" if cut.tokens is not None else "windows drawn at random"
+    return Finding(
+        Outcome.FAIL if proven else Outcome.REVIEW,
+        f"the headline's losses are formed on {what}",
+        cut.places,
+        measured=Measured(cut.tokens, "tokens") if cut.tokens is not None else None,
+        limit=Measured(whole, "tokens"),
+        remediation="Score all documents of the validation split.",
+    )
+
+
+def _set_elsewhere(context: Context, tokens: int) -> bool:
+    """Whether the cut is a default that a run script of the folder may replace: those are not read."""
+    defaults = {read.default for read in context.submission.program.env_reads if read.default is not None}
+    numbers = {number.value for text in defaults if (number := Number.parse(text)) is not None}
+    scripted = any(entry.path.endswith((".sh", ".bash", ".slurm", "Makefile")) for entry in context.submission.files)
+    return scripted and bool({tokens, tokens - 1} & numbers)
+
+
+def _by_logs(context: Context) -> Decision:
     headlines = [(each.run, each.metric) for each in headline_runs(context.submission) if each.metric is not None]
     if not headlines:
         return Decision.not_available("no log has a final metric, so what was scored is unknown")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audits.bytes.shipped import compare_shipped
 from audits.denominator.headlines import alike, describe_pair, evidence, headline_bytes
 from verifier.engine.context import Context
 from verifier.ledger.denominator import Denominator, Stream
@@ -10,6 +11,9 @@ from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcom
 _PULL = "https://github.com/openai/parameter-golf/pull/"
 CLAIM_CORRECTED = 2e-3
 """Relative distance at which a claimed BPB is the corrected one rather than the printed one."""
+
+PART = 0.5
+"""Share of the text below which no byte table is at fault: no table counts half of the bytes."""
 
 LIKELY = {
     "leading-space-twice": "This is the ratio of a table that counts a leading space in the piece and once more.",
@@ -46,7 +50,7 @@ def _judge(context: Context, lines: tuple[Denominator, ...]) -> Finding | None:
         return Finding(Outcome.INFO, f"{pair}: a short export or a dropped tail", evidence(lines), measured=measured, limit=limit)
     if line.stands_in:
         pair = f"the headline prints no loss; another line of the run does: {pair}"
-    message = f"{pair}: {off}. {LIKELY.get(line.cause, _explain(line))}"
+    message = f"{pair}: {off}. {LIKELY.get(line.cause, _explain(context, line))}{_name_table(context, line)}"
     corrected = line.corrected_bpb if line.stream in (Stream.MISCOUNT, Stream.OFF) and not line.contradicted else None
     if corrected is not None:
         message += f" With the right bytes this loss is {corrected:.4f} BPB."
@@ -79,7 +83,7 @@ def _outcome(line: Denominator) -> Outcome:
     return Outcome.REVIEW
 
 
-def _explain(line: Denominator) -> str:
+def _explain(context: Context, line: Denominator) -> str:
     if line.stream is Stream.SUBSET:
         return f"The scored text is a subset ({line.cause})."
     if line.stream is Stream.PREFIX:
@@ -88,7 +92,16 @@ def _explain(line: Denominator) -> str:
         return f"The scored text is not the contest's ({line.cause})."
     if line.contradicted:
         return "Other lines of this run imply another size, so loss and BPB of this line may belong to different things."
+    if line.total is not None and line.total < PART * context.challenge.val_bytes:
+        return "So few tokens are only a part of the validation set, whatever their byte table."
     return "Either the byte table does not match the tokenizer, or the scored text is not the validation set."
+
+
+def _name_table(context: Context, line: Denominator) -> str:
+    """The folder's own byte table, where its known faults have the sign of the error."""
+    sign = 1 if (line.deviation or 0) > 0 else -1
+    faulty = [one.table for one in compare_shipped(context) if one.drift.sign == sign]
+    return f" {faulty[0]} miscounts tokens in that direction (BYT002 names them)." if faulty and line.stream is Stream.OFF else ""
 
 
 def _measured(context: Context, line: Denominator) -> tuple[Measured, Measured | None]:

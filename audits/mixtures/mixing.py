@@ -2,11 +2,100 @@
 
 from __future__ import annotations
 
-from audits.unexamined import needs_execution, needs_program_analysis
-from verifier.rule import Level, Rule, Tier
+from dataclasses import replace
+
+from audits.mixtures.byte_mixtures import native_mixtures, spread_scores
+from audits.mixtures.counts import count_ratios
+from audits.mixtures.experts import strange_experts, unpaid_bonuses
+from audits.mixtures.flow import Flow
+from audits.mixtures.judging import accuse, judge
+from audits.mixtures.oracles import chosen_scores
+from audits.unexamined import needs_execution
+from verifier.engine.context import Context
+from verifier.program.analysis import Analysis
+from verifier.rule import Decision, Finding, Level, Rule, Tier
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
 _CONDITIONS = "https://github.com/openai/parameter-golf/issues/1017"
+
+
+def check_normalization(context: Context) -> Decision:
+    return judge(
+        context, _unnormalized, "no mixture behind the headline metric that lacks a normalization over the alphabet was found"
+    )
+
+
+def _unnormalized(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
+    found: list[Finding] = []
+    for ratio in count_ratios(flow):
+        if not ratio.over_alphabet:
+            continue
+        message = (
+            "the counts of all candidates are taken from a table in which they meet those of other contexts, and divided by the "
+            "context's count from another table: the shares of the candidates need not sum to one"
+        )
+        places = (ratio.taken.site, ratio.context.site, ratio.quotient.site, ratio.logarithm.site)
+        fix = "Divide by the sum of the candidates' own counts."
+        found.append(accuse(analysis, flow, message, places, (*ratio.taken.events, *flow.reports[:1]), fix))
+    for expert in strange_experts(flow):
+        message = (
+            "one of the mixed log-probabilities does not depend on the target although it depends on the model (an entropy, a "
+            "confidence): it is the same for every token, so the mixture's shares do not sum to one"
+        )
+        sites = (expert.value.site, expert.stack.site, expert.logarithm.site)
+        fix = "Mix only distributions; let a confidence set their weights."
+        found.append(accuse(analysis, flow, message, sites, flow.reports[:1], fix))
+    for bonus in unpaid_bonuses(flow):
+        message = (
+            "the score is lowered where the target equals a hint, and no term takes the same mass from the other tokens "
+            "(no logarithm of a normalizer that holds the model's probability of the hint)"
+        )
+        fix = "Add log(1 + p(hint) * (exp(beta) - 1)) wherever the bonus beta may apply."
+        found.append(accuse(analysis, flow, message, (bonus.hit.site, bonus.meets.site), flow.reports[:1], fix))
+    return found[:6]
+
+
+def check_oracle(context: Context) -> Decision:
+    return judge(context, _oracles, "no choice among scores of the same tokens reaches the headline metric")
+
+
+def _oracles(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
+    found: list[Finding] = []
+    for choice in chosen_scores(flow):
+        message = f"`{choice.how}` keeps, token by token, the better of several scores of the true token"
+        sites = (choice.event.site, *(score.site for score in choice.scores[:3]))
+        fix = "Mix the scorers with weights that earlier tokens decide."
+        found.append(accuse(analysis, flow, message, sites, (choice.event, *flow.reports[:1]), fix))
+    return found[:6]
+
+
+def check_bytes(context: Context) -> Decision:
+    return judge(
+        context,
+        _byte_mixtures,
+        "no token probability behind the headline metric is spread over the bytes of its token and mixed byte by byte",
+    )
+
+
+def _byte_mixtures(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
+    fix = "Score tokens with a distribution over tokens, or bytes with one over bytes; a realized token's probability is neither."
+    found: list[Finding] = []
+    for spread in spread_scores(flow):
+        message = (
+            "the log-probability of the realized token is spread over its bytes and mixed with another expert before the "
+            "logarithm: only the realized byte string is scored"
+        )
+        sites = (spread.length.site, spread.quotient.site, spread.logarithm.site)
+        found.append(accuse(analysis, flow, message, sites, flow.reports[:1], fix))
+    for native in native_mixtures(context, analysis, flow):
+        message = (
+            f"the C function `{native.call.function.name}` spreads each target's loss over the bytes of that target and takes the "
+            "logarithm of a mixture with it: only the realized byte string is scored"
+        )
+        finding = accuse(analysis, flow, message, (native.call.site,), flow.reports[:1], fix)
+        found.append(replace(finding, locations=(native.call.source.location(native.line), *finding.locations)))
+    return found[:6]
+
 
 UNNORMALIZED = Rule(
     code="MIX001",
@@ -19,7 +108,7 @@ UNNORMALIZED = Rule(
     "legal: p = lam * p_model + (1 - lam) * (count[ctx] + a) / (total[ctx] + a * V); loss = -log(p[target])",
     settles="the sum of the implied probabilities over the alphabet at some positions",
     sources=(_CONDITIONS, _PULL + "886", _PULL + "1026", _PULL + "1185"),
-    check=needs_program_analysis,
+    check=check_normalization,
 )
 ORACLE = Rule(
     code="MIX002",
@@ -30,7 +119,7 @@ ORACLE = Rule(
     example="violation: loss = torch.minimum(loss_a, loss_b)\nlegal: p = w * p_a + (1 - w) * p_b with w from earlier tokens",
     settles="what the selection depends on",
     sources=(_PULL + "659",),
-    check=needs_program_analysis,
+    check=check_oracle,
 )
 BYTE_MIXTURE = Rule(
     code="PPM001",
@@ -43,7 +132,7 @@ BYTE_MIXTURE = Rule(
     "legal: a byte model with a normalized distribution over the 256 bytes at each position, scored alone",
     settles="whether the per-token probabilities that the mixer implies sum to one over all tokens",
     sources=(_PULL + "1835", _PULL + "1991", _PULL + "2083", _PULL + "2098"),
-    check=needs_program_analysis,
+    check=check_bytes,
 )
 NOT_NORMALIZED = Rule(
     code="NRM001",

@@ -1,11 +1,69 @@
-"""NGR: n-gram tables whose use depends on the token being predicted."""
+"""NGR: n-gram tables and gates whose use depends on the token being predicted."""
 
 from __future__ import annotations
 
-from audits.unexamined import needs_program_analysis
-from verifier.rule import Level, Rule
+from dataclasses import replace
+
+from audits.mixtures.counts import count_ratios
+from audits.mixtures.flow import Flow
+from audits.mixtures.gates import gated_lookups, peeking_loops
+from audits.mixtures.judging import accuse, judge
+from verifier.engine.context import Context
+from verifier.program.analysis import Analysis
+from verifier.rule import Decision, Finding, Level, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
+
+
+def check_key(context: Context) -> Decision:
+    return judge(
+        context,
+        _target_keys,
+        "no count of a table whose key holds the realized target enters a logarithm behind the headline metric",
+    )
+
+
+def _target_keys(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
+    found: list[Finding] = []
+    for ratio in count_ratios(flow):
+        if not ratio.folded or ratio.over_alphabet:
+            continue
+        key = next((node.site for node in flow.key_path(ratio.taken.key)), None)
+        message = (
+            "counts under a folded key of context and realized target are divided by the context's own count, mixed with the "
+            "model's probability of that one token, and the logarithm is the score: no other token's share is formed"
+        )
+        sites = (key, ratio.taken.site, ratio.context.site, ratio.quotient.site, ratio.logarithm.site)
+        events = (*ratio.taken.events, *flow.reports[:1])
+        fix = "Look up a row over the whole alphabet by the context alone, normalize it, mix the two distributions, then pick the target."
+        found.append(accuse(analysis, flow, message, sites, events, fix))
+    return found[:6]
+
+
+def check_gate(context: Context) -> Decision:
+    return judge(
+        context,
+        _target_gates,
+        "no property of the realized target decides whether or how much an expert or boost enters the score",
+    )
+
+
+def _target_gates(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
+    fix = "Let only tokens before the target decide where an expert may speak, e.g. whether the previous token ends a word."
+    found: list[Finding] = []
+    for gate in gated_lookups(flow):
+        message = "a property of the realized target decides how much of a boost or expert enters its own score"
+        sites = (gate.lookup.site, gate.meets.site)
+        found.append(accuse(analysis, flow, message, sites, (*gate.lookup.events, *flow.reports[:1]), fix))
+    for loop in peeking_loops(context, analysis, flow):
+        message = (
+            f"`{loop.function}` writes what it proposes for a position (`{loop.output}`) only when the token at that very position has a "
+            "property; the proposal enters that token's score"
+        )
+        finding = accuse(analysis, flow, message, (), flow.reports[:1], fix)
+        found.append(replace(finding, locations=(*loop.places, *finding.locations)))
+    return found[:6]
+
 
 TARGET_KEY = Rule(
     code="NGR001",
@@ -22,7 +80,7 @@ TARGET_KEY = Rule(
     "    p = 0.6 * p_model + 0.4 * counts / counts.sum()",
     settles="the expression of the table key, and whether the mixture is renormalized over the alphabet",
     sources=(_PULL + "779", _PULL + "913"),
-    check=needs_program_analysis,
+    check=check_key,
 )
 TARGET_GATE = Rule(
     code="NGR002",
@@ -34,7 +92,7 @@ TARGET_GATE = Rule(
     "legal: gate = is_word_end[previous_token]; logp = log_softmax(logits + gate * boost)",
     settles="the inputs of the gate: only tokens before the target may enter",
     sources=(_PULL + "2018", _PULL + "2041", _PULL + "2118"),
-    check=needs_program_analysis,
+    check=check_gate,
 )
 
 RULES = (TARGET_KEY, TARGET_GATE)

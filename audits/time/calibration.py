@@ -1,11 +1,12 @@
 """TIM003: training data that is read after the training budget is used up.
 
-This is the log's side: lines about Hessians, calibration and reserves. Whether a script calibrates without saying so is not
-visible here, so silence is `not-available`, not `pass`.
+The log says how long: lines about Hessians, calibration and reserves. The script says on which data, and whether it calibrates
+without a word in the log. Where neither is known, silence is `not-available`, not `pass`.
 """
 
 from __future__ import annotations
 
+from audits.time.late_data import LateData, late_training_data
 from audits.time.runs import TimedRun, other_hardware, trained_runs
 from verifier.engine.context import Context
 from verifier.ledger.timeline import Phase, training_data_after_clock, training_source
@@ -25,34 +26,45 @@ def check(context: Context) -> Decision:
     timed = trained_runs(context)
     if not timed:
         return Decision.not_available("no log of a run: what happened after training is not shown")
+    program = late_training_data(context)
     findings: list[Finding] = []
-    unread: list[str] = []
+    unread: list[TimedRun] = []
     for each in timed:
-        found = _judge(each, context)
+        found = _judge(each, context, program)
         if found is not None:
             findings.append(found)
         elif _switched_off(each) is None:
-            unread.append(each.name)
+            unread.append(each)
+    if unread and program.places:
+        findings += [_judge_silent(each, context, program) for each in unread]
+        unread = []
     worst = Decision.of(findings) if findings else None
     if worst is not None and (worst.outcome in (Outcome.FAIL, Outcome.REVIEW) or not unread):
         return worst
-    if unread:
-        reason = f"no calibration line in the log of {', '.join(unread[:6])}; the script would show what its quantization reads"
+    if unread and not program.complete:
+        names = ", ".join(each.name for each in unread[:6])
+        reason = f"no calibration line in the log of {names}; the script would show what its quantization reads"
         return Decision.not_available(reason, *findings)
+    if unread:
+        return Decision.passed(
+            "the script reads no training data between its last training step and the shipped weights", *findings
+        )
     return Decision.passed("the logged settings switch GPTQ calibration off in every run")
 
 
-def _judge(each: TimedRun, context: Context) -> Finding | None:
+def _judge(each: TimedRun, context: Context, program: LateData) -> Finding | None:
     late = training_data_after_clock(each.run)
     timed = [phase for phase in each.timeline.phases if phase.kind is PhaseKind.CALIBRATION]
     if timed:
-        return _judge_timed(each, timed, late, context)
+        return _judge_timed(each, timed, late, context, program)
     if late:
-        return _judge_untimed(each, late, context)
+        return _judge_untimed(each, late, context, program)
     return _other_construction(each)
 
 
-def _judge_timed(each: TimedRun, phases: list[Phase], late: tuple[Calibration, ...], context: Context) -> Finding:
+def _judge_timed(
+    each: TimedRun, phases: list[Phase], late: tuple[Calibration, ...], context: Context, program: LateData
+) -> Finding:
     """Train clock plus calibration decides. A diagnostic evaluation in between is accepted as long as both fit into the budget;
     where they do not, or where something else runs in between, the end of the calibration counts."""
     budget = context.challenge.train_budget
@@ -61,6 +73,8 @@ def _judge_timed(each: TimedRun, phases: list[Phase], late: tuple[Calibration, .
     seconds = sum(phase.seconds for phase in phases)
     end = phases[-1].end
     known = all(phase.reads == "train" for phase in phases)
+    shown = not known and program.certain and all(phase.reads in ("train", "") for phase in phases)
+    known = known or shown
     data = "training data" if known else "data that the log does not name"
     reserve = each.timeline.reserve_seconds
     kept = "no reserve" if not reserve else f"reserve {reserve:g} s"
@@ -89,6 +103,7 @@ def _judge_timed(each: TimedRun, phases: list[Phase], late: tuple[Calibration, .
         places.append(other[1])
     # The line that names the data belongs to the proof, wherever the duration stands.
     places += [line.source for line in late if line.reads == "train"][:1]
+    places += program.places if shown else ()
     stated = any(line.stated for line in late)
     return Finding(
         outcome,
@@ -103,15 +118,17 @@ def _judge_timed(each: TimedRun, phases: list[Phase], late: tuple[Calibration, .
     )
 
 
-def _judge_untimed(each: TimedRun, late: tuple[Calibration, ...], context: Context) -> Finding:
+def _judge_untimed(each: TimedRun, late: tuple[Calibration, ...], context: Context, program: LateData) -> Finding:
     """Calibration lines without a duration: after a full clock without a reserve any duration is outside the budget."""
     budget = context.challenge.train_budget
     train = each.timeline.train_seconds
     reserve = each.timeline.reserve_seconds or 0.0
     known = any(line.reads == "train" for line in late)
+    shown = not known and program.certain and all(line.reads in ("train", "") for line in late)
+    known = known or shown
     first = next((line for line in late if line.reads == "train"), late[0])
     full = train is not None and train >= budget - _AFTER_A_FULL_CLOCK
-    places = (training_source(each.run), first.source) if train is not None else (first.source,)
+    places = (*((training_source(each.run),) if train is not None else ()), first.source, *(program.places if shown else ()))
     if full and known and reserve <= 0 and other_hardware(each.run) is None:
         outcome = Outcome.FAIL
         message = f"{each.name}: calibration on training data after {train:.1f} s of training, without a reserve"
@@ -126,6 +143,29 @@ def _judge_untimed(each: TimedRun, late: tuple[Calibration, ...], context: Conte
         places,
         Confidence.HIGH if known and first.stated else Confidence.MEDIUM,
         Measured(round(train, 1), "s") if train is not None else None,
+        Measured(budget + context.challenge.train_overshoot, "s"),
+        "Reserve time for calibration inside the training budget and log how long it takes.",
+    )
+
+
+def _judge_silent(each: TimedRun, context: Context, program: LateData) -> Finding:
+    """The log does not mention the calibration that the script shows: a full clock leaves no time for it."""
+    budget = context.challenge.train_budget
+    train = each.timeline.train_seconds
+    full = train is not None and train >= budget - _AFTER_A_FULL_CLOCK and not each.timeline.reserve_seconds
+    places = ((training_source(each.run),) if train is not None else ()) + program.places
+    if not full:
+        clock = f"{train:.1f} s of training" if train is not None else "a training clock that the log does not show"
+        message = f"{each.name}: the script calibrates on training data after {clock}; its duration is not logged"
+        return Finding(Outcome.INFO if train is not None else Outcome.REVIEW, message, places)
+    proven = program.certain and other_hardware(each.run) is None
+    return Finding(
+        Outcome.FAIL if proven else Outcome.REVIEW,
+        f"{each.name}: after {train:.1f} s of training, without a reserve, the script collects statistics on training data; the log"
+        " does not mention it",
+        places,
+        Confidence.MEDIUM,
+        Measured(round(train or 0.0, 1), "s"),
         Measured(budget + context.challenge.train_overshoot, "s"),
         "Reserve time for calibration inside the training budget and log how long it takes.",
     )

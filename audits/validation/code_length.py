@@ -1,24 +1,200 @@
-"""EVA: the headline must be the mean code length of every target, once, by the artifact that is shipped."""
+"""EVA005 and EVA003: the headline must be the mean code length of every target, once, by the artifact that is shipped."""
 
 from __future__ import annotations
 
-from audits.unexamined import needs_execution, needs_program_analysis
-from verifier.rule import Level, Rule, Tier
+import ast
+from collections.abc import Iterator
 
-_PULL = "https://github.com/openai/parameter-golf/pull/"
+from audits.unexamined import needs_execution
+from verifier.engine.context import Context
+from verifier.ledger.claims import claimed_runs
+from verifier.program.analysis import Analysis, ProgramText, analysis_of
+from verifier.program.events import Event
+from verifier.program.queries import events_behind, has_source, headline_reports, scores_of, slice_of
+from verifier.program.values import Data, Seq, Site, Value, labels_of
+from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule, Tier
+
 _README = "https://github.com/openai/parameter-golf#readme"
-
-TAIL_DROPPED = Rule(
-    code="EVA002",
-    name="tail-dropped",
-    level=Level.WARNING,
-    summary="the last partial window of the validation set is not scored",
-    why="A few hundred targets do not move the score, but two submissions then average over different texts.",
-    example="violation: n = len(tokens) // seq_len * seq_len\nlegal: the last window is padded or shorter and scored",
-    settles="the number of scored targets against the number of tokens",
-    sources=(_PULL + "50", _PULL + "124"),
-    check=needs_program_analysis,
+_POSITIONS = frozenset(
+    {"call:torch.arange", "call:torch.linspace", "call:torch.logspace", "call:numpy.arange", "call:numpy.linspace"}
 )
+_COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!=", ".lt", ".le", ".gt", ".ge", ".eq", ".ne"})
+_COUNTS = frozenset({"index", "slice", "len", "element", "loopvar", ".sum", ".item", ".numel", ".size", "attr:shape"})
+_GATHERS = frozenset(
+    {"all_reduce", "reduce", "all_gather", "all_gather_object", "all_gather_into_tensor", "gather", "reduce_tensor"}
+)
+_REMEDY = "Report the sum of -log p over every target, once, divided by their number (and by ln 2 times their bytes)."
+
+
+def check(context: Context) -> Decision:
+    analysis = analysis_of(context)
+    if not analysis.available:
+        return Decision.not_available(analysis.why_not)
+    trace = analysis.run
+    reports = headline_reports(trace, context.submission)[-2:]
+    losses = [loss for report in reports for loss in scores_of(report, trace) if has_source(loss.tokens, "val")]
+    if not losses:
+        return Decision.not_available("no loss on validation tokens that flows into the headline was found in the script")
+    finding = (
+        _smoothed(analysis, losses)
+        or _weighted(analysis, reports)
+        or _skipped(analysis, losses)
+        or _one_process(analysis, context, losses)
+    )
+    if finding is not None:
+        return Decision.of([finding])
+    if trace.incomplete or analysis.doubts:
+        reason = (*trace.incomplete, *analysis.doubts)[0].message
+        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    return Decision.passed(
+        "the headline's losses are neither smoothed, weighted by position nor dropped by outcome, and ranks are summed"
+    )
+
+
+def _finding(analysis: Analysis, certain: bool, message: str, sites: list[Site]) -> Finding:
+    return Finding(
+        Outcome.FAIL if certain else Outcome.REVIEW,
+        message,
+        tuple(dict.fromkeys(analysis.location(site) for site in sites)),
+        Confidence.HIGH if certain else Confidence.MEDIUM,
+        remediation=_REMEDY,
+    )
+
+
+def _smoothed(analysis: Analysis, losses: list[Event]) -> Finding | None:
+    for loss in losses:
+        for node in slice_of(loss.values[0], 300):
+            smoothing = node.argument("label_smoothing") if node.site == loss.site else None
+            if isinstance(smoothing, Data) and isinstance(smoothing.const, float | int) and smoothing.const > 0:
+                message = f"the headline's loss is formed with label smoothing {smoothing.const:g}: it is not the code length of the targets"
+                return _finding(analysis, loss.certain, message, [loss.site])
+    return None
+
+
+def _weighted(analysis: Analysis, reports: tuple[Event, ...]) -> Finding | None:
+    """A product of losses with numbers made from positions. Comparisons of positions are masks, and masks are fine."""
+    for report in reports:
+        for value in report.values:
+            for node in slice_of(value, 4000):
+                if (
+                    node.op not in ("*", ".mul", "call:torch.mul", "call:torch.dot", "@")
+                    or len(node.args) != 2
+                    or node.site is None
+                ):
+                    continue
+                for loss, weight in (node.args, node.args[::-1]):
+                    if _is_loss_tensor(loss) and not _is_loss_tensor(weight) and _from_positions(weight):
+                        message = "the losses that make the headline are weighted by their position before they are averaged"
+                        return _finding(analysis, report.certain, message, [node.site, report.site])
+    return None
+
+
+def _is_loss_tensor(value: Value) -> bool:
+    return any(label[0] == "score" for label in labels_of(value))
+
+
+def _from_positions(value: Value) -> bool:
+    """Whether numbers that grow with the position (and nothing about tokens or the model) make this factor."""
+    if any(label[0] in ("src", "model", "score", "state") for label in labels_of(value)):
+        return False
+    pending, seen = [value], {id(value)}
+    while pending and len(seen) < 80:
+        current = pending.pop()
+        if isinstance(current, Seq):
+            pending += current.items
+        elif isinstance(current, Data):
+            if current.op in _POSITIONS:
+                return True
+            # An index or a comparison only picks, a sum or a length only counts; arithmetic keeps the number.
+            if current.op not in _COMPARISONS and current.op not in _COUNTS and not current.op.startswith("summary:"):
+                for one in current.args:
+                    if id(one) not in seen:
+                        seen.add(id(one))
+                        pending.append(one)
+    return False
+
+
+def _skipped(analysis: Analysis, losses: list[Event]) -> Finding | None:
+    """Losses of some targets are set to a constant, and which ones depends on what the model made of them."""
+    trace = analysis.run
+    indices = {loss.index for loss in losses}
+    loops = {label[1] for loss in losses for label in loss.tokens if label[0] == "loop"}
+    for event in trace.of("write"):
+        in_scoring = any(key in loops for key, _ in event.loops)
+        if (
+            len(event.values) < 3
+            or not in_scoring
+            or not {loss.index for loss in events_behind(labels_of(event.values[0]), trace, "score")} & indices
+        ):
+            continue
+        key, written = event.values[1], event.values[2]
+        constant = isinstance(written, Data) and written.known
+        if constant and any(node.op in _COMPARISONS and _by_outcome(node) for node in slice_of(key, 60)):
+            message = "losses of some targets are replaced by a constant depending on how well they were predicted"
+            return _finding(analysis, event.certain, message, [event.site])
+    return None
+
+
+def _by_outcome(node: Data) -> bool:
+    return any(label[0] == "score" for one in node.args for label in labels_of(one))
+
+
+def _one_process(analysis: Analysis, context: Context, losses: list[Event]) -> Finding | None:
+    """Windows are shared out to ranks and nothing puts the sums together again."""
+    sizes = {run.world_size.text for run in claimed_runs(context.submission) if run.world_size is not None}
+    if not sizes or "1" in sizes:
+        return None
+    loss = losses[-1]
+    functions = list(_functions_around(analysis, loss))
+    shares = next((site for text, function in functions[:-1] or functions if (site := _shares(text, function)) is not None), None)
+    if shares is None or any(_gathers(analysis, function) for _, function in functions):
+        return None
+    message = "each process scores its share of the validation set, and the sums are never put together: the headline is one rank's value"
+    return _finding(analysis, False, message, [shares, loss.site])
+
+
+def _functions_around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for site in (loss.site, *reversed(loss.stack)):
+        for text in analysis.trees:
+            if (text.path, text.layer) == (site.path, site.layer):
+                for node in text.parsed.nodes:
+                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno <= site.line <= (
+                        node.end_lineno or 0
+                    ):
+                        yield text, node
+
+
+def _shares(text: ProgramText, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Site | None:
+    """`start = total * rank // world_size`."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+            used = {
+                part.id if isinstance(part, ast.Name) else part.attr
+                for part in ast.walk(node)
+                if isinstance(part, ast.Name | ast.Attribute)
+            }
+            if used & {"rank", "local_rank"} and used & {"world_size", "world", "num_ranks"}:
+                return Site(text.path, text.layer, node.lineno)
+    return None
+
+
+def _gathers(analysis: Analysis, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether the function, or one that it calls by name, reduces over ranks."""
+    called = {
+        node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+    }
+    if called & _GATHERS:
+        return True
+    for text in analysis.trees:
+        for node in text.parsed.nodes:
+            helper = isinstance(node, ast.FunctionDef) and node.name in called and node is not function
+            if helper and any(isinstance(one, ast.Call) and getattr(one.func, "attr", "") in _GATHERS for one in ast.walk(node)):
+                return True
+    return False
+
+
 FRESH_EVALUATION = Rule(
     code="EVA003",
     name="fresh-eval-mismatch",
@@ -31,18 +207,6 @@ FRESH_EVALUATION = Rule(
     sources=(_README,),
     check=needs_execution,
 )
-SCORED_TWICE = Rule(
-    code="EVA004",
-    name="targets-scored-twice",
-    level=Level.NOTE,
-    summary="some targets are scored more than once, so sum and count are not those of one pass",
-    why="Overlapping tail windows count their targets again. The effect is small, and it should be known.",
-    example="violation: windows start at range(0, n, stride) and the last ones are all clipped to the same end\n"
-    "legal: each window scores only targets that no earlier window scored",
-    settles="the number of scored targets against the number of distinct ones",
-    sources=(_PULL + "1242", _PULL + "1405"),
-    check=needs_program_analysis,
-)
 NOT_A_CODE_LENGTH = Rule(
     code="EVA005",
     name="not-a-code-length",
@@ -53,7 +217,7 @@ NOT_A_CODE_LENGTH = Rule(
     "legal: loss = nll.sum() / nll.numel(); bpb = nll.sum() / (ln 2 * bytes.sum())",
     settles="how the reported number is accumulated",
     sources=(_README, "https://github.com/openai/parameter-golf/issues/1017"),
-    check=needs_program_analysis,
+    check=check,
 )
 
-RULES = (TAIL_DROPPED, FRESH_EVALUATION, SCORED_TWICE, NOT_A_CODE_LENGTH)
+RULES = (FRESH_EVALUATION, NOT_A_CODE_LENGTH)

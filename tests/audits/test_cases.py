@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.byte_cases import BYTE_CASES
 from fixtures.cases import CASES, Case
 from fixtures.record import Record, files_of
 from verifier.challenge.load import load_challenge
@@ -36,7 +37,7 @@ def reasons(report: SubmissionReport, code: str) -> str:
     return next(result.reason for result in report.rules if result.code == code)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.slug}")
+@pytest.mark.parametrize("case", [*CASES, *BYTE_CASES], ids=lambda case: f"{case.rule}-{case.slug}")
 def test_a_violation_is_found_and_its_twin_is_not_accused(case: Case, tmp_path: Path) -> None:
     violation = audit(case.violation, tmp_path / "violation")
     assert outcome(violation, case.rule).value == case.expected, reasons(violation, case.rule)

@@ -66,9 +66,11 @@ def add_judging_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sota", type=float, metavar="BPB", help="compare with this score instead of the leaderboard's")
     parser.add_argument("--leaderboard", type=Path, metavar="FILE", help="another leaderboard history")
     parser.add_argument(
-        "--tokenizer-dir", type=Path, metavar="DIR", help="standard tokenizers, by file name (no rule uses them yet)"
+        "--tokenizer-dir", type=Path, metavar="DIR", help="published tokenizers, by file name (BYT007, with --data)"
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="validation shards (no rule uses them yet)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="validation shards, DIR/[datasets/]NAME/*_val_*.bin: runs BYT007"
+    )
     parser.add_argument("--fail-on", choices=FAIL_ON, default="error", help="what makes the exit code 1 (default: %(default)s)")
     parser.add_argument(
         "--verbose", "-v", action="store_true", help="evidence of every finding, passes and what was not examined"

@@ -16,7 +16,7 @@ from verifier.ledger.record import attempt_record
 from verifier.limits import DEFAULT_LIMITS, Limits
 from verifier.report.assemble import assemble
 from verifier.report.model import RecordClaim, RuleResult, SubmissionReport, Verdict
-from verifier.rule import Outcome, Rule
+from verifier.rule import Outcome, Rule, Tier
 from verifier.submission.load import load_submission
 from verifier.submission.source import FileSource, Unreadable
 
@@ -57,8 +57,11 @@ def _audit(
 ) -> SubmissionReport:
     submission = load_submission(source, plan.limits, first_commit)
     context = Context(submission, plan.challenge, plan.options, pull_request)
-    run = run_rules(context, plan.rules, selected=plan.selected, seconds=plan.limits.seconds_per_folder)
-    verdict = decide_verdict(run.results)
+    # Validation data is the user's to give: without it, or where it does not fit this folder, the verdict is that of the folder.
+    tiers = (Tier.STATIC,) if plan.options.data_dir is None else (Tier.STATIC, Tier.DATA)
+    run = run_rules(context, plan.rules, selected=plan.selected, tiers=tiers, seconds=plan.limits.seconds_per_folder)
+    decided = [one for one in run.results if one.tier is Tier.STATIC or one.outcome is not Outcome.NOT_AVAILABLE]
+    verdict = decide_verdict(decided, tiers)
     claim = decide_record_claim(run.results, verdict, is_record_claim(submission))
     attempt = attempt_record(submission, plan.challenge, plan.options.as_of, plan.options.sota)
     return assemble(context, run, verdict, claim, attempt)

@@ -39,6 +39,8 @@ class Context:
     challenge: Challenge
     options: Options = field(default_factory=Options)
     pull_request: PullRequest | None = None
+    memo: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """What several rules share and only one has to compute (the analysis of the program)."""
 
     @property
     def in_record_track(self) -> bool:

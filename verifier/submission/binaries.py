@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import brotli
 
@@ -19,7 +19,8 @@ from verifier.submission.archive import CENTRAL_BYTES_PER_MEMBER, central_direct
 class BinaryFile:
     """`kind` is `sentencepiece`, `tokenmonster`, `tokenmonster-yaml`, `npz`, `npy`, `torch-zip`, `pickle`, `safetensors`,
     `archive`, `compressed`, `image` or `unknown`. `arrays` lists an npz's members as (name, dtype, shape); a member that holds
-    pickled objects has dtype `object` and is never read. `vocab_size` where the format says it."""
+    pickled objects has dtype `object` and is never read. `vocab_size` where the format says it. `content`: the whole file, kept
+    only for tokenizers and byte metadata, which the byte audit reads entry by entry."""
 
     path: str
     kind: str
@@ -27,8 +28,15 @@ class BinaryFile:
     sha256: str | None
     vocab_size: int | None = None
     arrays: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    content: bytes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether this is a tokenizer or a table of bytes per token."""
+        return self.kind in TOKENIZER_KINDS or any(name == "base_bytes" for name, _, _ in self.arrays)
 
 
+TOKENIZER_KINDS = frozenset({"sentencepiece", "tokenmonster", "tokenmonster-yaml"})
 MEMBERS = 4_096
 """Zip members looked at to tell what a zip file is."""
 PIECES = 1_000_000
@@ -72,7 +80,7 @@ def recognise_binary(path: str, data: bytes, sha256: str | None) -> BinaryFile:
     if data[:2] == b"PK" and (found := _zip_kind(data)) is not None:
         return of(*found)
     if data[:6] == b"\x93NUMPY":
-        header = _npy_header(data[: NPY_HEADER + 12])
+        header = _described(data[: NPY_HEADER + 12])
         return of("npy", None, (("", *header),)) if header else of("unknown")
     if (pieces := _sentencepiece_pieces(data)) is not None:
         return of("sentencepiece", pieces)
@@ -113,7 +121,7 @@ def _zip_kind(data: bytes) -> tuple[str, int | None, tuple[tuple[str, str, tuple
                 return "archive", None, ()
             arrays = []
             for info in infos:
-                header = _npy_header(_member_head(archive, info))
+                header = _described(_member_head(archive, info))
                 dtype, shape = header if header is not None else ("unreadable", ())
                 arrays.append((info.filename.removesuffix(".npy"), dtype, shape))
             return "npz", None, tuple(arrays)
@@ -132,8 +140,18 @@ def _member_head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return b""
 
 
-def _npy_header(data: bytes) -> tuple[str, tuple[int, ...]] | None:
-    """(dtype, shape) of an npy file; `object` for arrays of pickled objects, `structured` for records without any."""
+@dataclass(frozen=True, slots=True)
+class NpyHeader:
+    """What an npy file says of its array. `descr`: the element type as written; `start`: offset of the first element."""
+
+    descr: object
+    fortran_order: bool
+    shape: tuple[int, ...]
+    start: int
+
+
+def read_npy_header(data: bytes) -> NpyHeader | None:
+    """The header of an npy file, of which the first `NPY_HEADER` + 12 bytes will do; `None` when it is malformed."""
     if data[:6] != b"\x93NUMPY" or len(data) < 12:
         return None
     version = data[6]
@@ -147,10 +165,16 @@ def _npy_header(data: bytes) -> tuple[str, tuple[int, ...]] | None:
         return None
     if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
         return None
-    shape = header["shape"]
+    shape, order = header["shape"], header["fortran_order"]
     if not isinstance(shape, tuple) or not all(type(extent) is int and 0 <= extent < 1 << 63 for extent in shape):
         return None
-    return _dtype_name(header["descr"]), shape
+    return NpyHeader(header["descr"], order, shape, start + length) if isinstance(order, bool) else None
+
+
+def _described(data: bytes) -> tuple[str, tuple[int, ...]] | None:
+    """(dtype, shape) of an npy file; `object` for arrays of pickled objects, `structured` for records without any."""
+    header = read_npy_header(data)
+    return None if header is None else (_dtype_name(header.descr), header.shape)
 
 
 def _dtype_name(descr: object) -> str:

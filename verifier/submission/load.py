@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 from verifier.evidence import Location, Problem
@@ -190,6 +191,8 @@ def _program_and_binaries(
                 candidates.append((path, data))
             continue
         binary = recognise_binary(path, data, files.hashes[path])
+        if binary.counts_bytes and len(data) <= limits.vocabulary_file and files.keep(path, data):
+            binary = replace(binary, content=data)
         binaries.append(binary)
         if binary.kind in ("compressed", "unknown") and len(data) <= PAYLOAD and files.keep(path, data):
             candidates.append((path, data))

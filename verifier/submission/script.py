@@ -115,6 +115,8 @@ class Program:
     missing_imports: tuple[tuple[str, Location], ...]
     """Local modules or files that the program needs and the folder does not have."""
     problems: tuple[Problem, ...] = ()
+    native: tuple[tuple[str, str], ...] = ()
+    """C, C++ and CUDA sources of the folder (path, text), which a script may compile."""
 
     @property
     def body(self) -> ScriptFile | None:

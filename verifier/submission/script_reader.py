@@ -52,6 +52,7 @@ _INSTALLED = frozenset(
     ]
 )
 """Packages that real scripts import; a file of the same name in the folder still wins."""
+_NATIVE = (".c", ".cc", ".cpp", ".cu", ".h", ".cuh")
 _PREPARES = re.compile(r"prepare|convert|download|token|dataset|cache|plot|test|verify|check|setup|build|install")
 _TRAIN_NAME = re.compile(r"train[^/]*\.py$")
 
@@ -118,6 +119,7 @@ def read_program(files: Sequence[tuple[str, bytes]], commands: Sequence[RunComma
             )
         elif (other := read(path)) is not None:
             others.append(other.script)
+    native = [path for path in contents if path.endswith(_NATIVE) and len(contents[path]) <= limits.script_file]
     main = reads[chosen].script if chosen in reads else None
     for script in [reads[path].script for path in members] + others:
         problems.extend(script.problems)
@@ -128,6 +130,7 @@ def read_program(files: Sequence[tuple[str, bytes]], commands: Sequence[RunComma
         tuple(others),
         tuple(missing),
         tuple(problems),
+        tuple((path, decode_source(path, contents[path])[0]) for path in native),
     )
 
 

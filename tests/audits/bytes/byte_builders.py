@@ -103,8 +103,8 @@ def metadata(path: Path, base, **members) -> Path:
     return path
 
 
-def raw_npz(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
+def raw_npz(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in members.items():
             archive.writestr(f"{name}.npy", data)
     return path

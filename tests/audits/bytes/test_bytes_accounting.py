@@ -1,3 +1,6 @@
+import dataclasses
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from audits.bytes.model import ByteAuditError
 from audits.bytes.sentencepiece_model import SentencePieceModel, parse_model
 from audits.bytes.shards import find_shards, open_shard, open_shards, read_blocks
 from tests.audits.bytes.byte_builders import metadata, model_bytes, npy, plain_pieces, raw_npz, shard
+from verifier.limits import DEFAULT_LIMITS
 
 
 def plainly(table, ids):
@@ -28,11 +32,12 @@ def test_the_running_count_equals_the_formula(ids, cuts, bits):
         "test",
     )
     row = np.array(ids, dtype=np.uint16)
-    account = Account(table)
+    account, told = Account(table), Account(table)
     for part in np.split(row, np.cumsum(cuts)):
         account.feed(part)
+        told.feed(part, np.bincount(part, minlength=6))
     expected = plainly(table, row)
-    assert account.total == int(expected.sum())
+    assert account.total == told.total == int(expected.sum())
     per_id = np.bincount(row, weights=expected, minlength=6).astype(int) if ids else np.zeros(6, dtype=int)
     assert account.per_id().tolist() == per_id.tolist()
 
@@ -51,9 +56,10 @@ def test_the_formula_over_a_model():
 
 
 def test_ids_beyond_the_table_are_refused():
-    account = Account(ByteTable.constant(4, 2))
-    with pytest.raises(ByteAuditError, match="id 4"):
-        account.feed(np.array([0, 4]))
+    for uses in (None, np.array([1, 0, 0, 0, 1])):
+        account = Account(ByteTable.constant(4, 2))
+        with pytest.raises(ByteAuditError, match="id 4"):
+            account.feed(np.array([0, 4]), uses)
 
 
 def test_metadata_reads_the_published_form(tmp_path):
@@ -105,6 +111,17 @@ GOOD = npy(BASE)
 def test_malformed_metadata_is_refused(tmp_path, members, message):
     with pytest.raises(ByteAuditError, match=message):
         load_metadata(raw_npz(tmp_path / "m.npz", members))
+
+
+def test_what_a_bundle_unpacks_to_is_bounded(tmp_path):
+    path = raw_npz(tmp_path / "m.npz", {"base_bytes": GOOD, "more": bytes(3000)}, zipfile.ZIP_DEFLATED)
+    limits = dataclasses.replace(DEFAULT_LIMITS, vocabulary_file=3000)
+    assert path.stat().st_size < 3000
+    with pytest.raises(ByteAuditError, match="unpack to more than 3000"):
+        load_metadata(path, limits)
+    raw_npz(path, {f"m{number}": GOOD for number in range(400)})
+    with pytest.raises(ByteAuditError, match="more than 64"):
+        load_metadata(path)
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):

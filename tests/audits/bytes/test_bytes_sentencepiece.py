@@ -145,11 +145,17 @@ def test_damaged_models_never_crash(data):
     decode(model, list(range(model.size)))
 
 
-@given(st.lists(st.integers(0, 40), max_size=300))
-def test_joining_equals_the_plain_way(index):
+@given(st.lists(st.integers(0, 40), max_size=300), st.lists(st.integers(0, 300), max_size=5))
+def test_joining_equals_the_plain_way(index, at):
     pieces = [bytes((size * 31 + at) % 256 for at in range(size)) for size in range(41)]
-    joined = PieceTable(pieces).join(np.array(index, dtype=np.uint16))
-    assert joined.data.tobytes() == b"".join(pieces[i] for i in index)
-    assert joined.lengths.tolist() == index
-    plain = PieceTable(pieces)._join_plain(np.array(index, dtype=np.uint16))
-    assert all(np.array_equal(one, other) for one, other in zip(joined, plain, strict=True))
+    table = PieceTable(pieces)
+    starts = np.array(sorted(min(one, len(index)) for one in at), dtype=np.intp)
+    row = table.row(np.array(index, dtype=np.uint16), starts)
+    data, borders = row.joined
+    assert data.tobytes() == b"".join(pieces[i] for i in index)
+    assert row.lengths.tolist() == index
+    assert borders.tolist() == [sum(index[:one]) for one in [*starts.tolist(), len(index)]]
+    assert row.uses.tolist() == [index.count(size) for size in range(41)]
+    plain = table._join_plain(np.array(index, dtype=np.intp), starts)
+    assert np.array_equal(plain[0], data)
+    assert np.array_equal(plain[1], borders)

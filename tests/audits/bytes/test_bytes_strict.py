@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -187,6 +188,10 @@ BAD = {
     "broken JSON": (lambda f: (f / "docs.jsonl").write_text("{"), "docs.jsonl:1: not JSON"),
     "no text": (lambda f: (f / "docs.jsonl").write_text("[]"), "no text"),
     "lone surrogate": (lambda f: (f / "docs.jsonl").write_text('{"text": "\\ud800"}'), "lone surrogate"),
+    "zip of another method": (
+        lambda f: raw_npz(f / "m.npz", {"base_bytes": npy(np.zeros(260, dtype=np.int16))}, zipfile.ZIP_LZMA),
+        "compressed by method 14",
+    ),
     "no docs": (lambda f: (f / "docs.jsonl").unlink(), "docs.jsonl"),
 }
 
@@ -201,6 +206,42 @@ def test_bad_input_says_what_was_not_audited(capsys, byte_set, name):
     assert captured.out == ""
     assert "nothing was audited" in captured.err
     assert message in captured.err
+
+
+BAD_VOCABULARIES = {
+    "overlong entry": ("v.vocab", vocab_bytes([(b"x" * 41, 0)]), "41 bytes"),
+    "cut off": ("v.vocab", vocab_bytes([(b"x", 0)])[:-3], "ends inside"),
+    "a bomb of aliases": ("v.yaml", b"a: &a [x, x]\nb: &b [*a, *a]\ntokens:\n- token: *b\n", "line 1"),
+    "tokens without ids of their own": ("v.yaml", b"include-256-bytes: true\ntokens:\n- token: x\n", "audit the built .vocab"),
+    "UTF-16": ("v.vocab", vocab_bytes([(b"x\0", 0)], capcode=0, charset=2), "UTF-16"),
+    "no model": ("v.model", b"\x0a\xff\xff", "protobuf"),
+    "another file": ("v.json", b"{}", "expected .model"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_VOCABULARIES))
+def test_a_bad_vocabulary_says_why_nothing_was_audited(capsys, byte_set, name):
+    folder, options = byte_set
+    file, data, message = BAD_VOCABULARIES[name]
+    (folder / file).write_bytes(data)
+    code, captured = run(capsys, *flat(options | {"--tokenizer": folder / file}), "--strict")
+    assert (code, captured.out) == (2, "")
+    assert "nothing was audited" in captured.err
+    assert message in captured.err
+
+
+def test_ids_beyond_a_vocabulary_that_ignores_them_are_never_exact(capsys, tmp_path):
+    """TokenMonster writes nothing for an id that it does not have: all sums agree, and yet the stream is wrong."""
+    (tmp_path / "v.vocab").write_bytes(vocab_bytes([(b"a", 0), (b"b", 1)], capcode=0))
+    shard(tmp_path / "a_val_0.bin", [2, 0, 1, 700, 2, 0])
+    metadata(tmp_path / "m.npz", [1, 1, *[0] * 700])
+    documents(tmp_path / "d.jsonl", ["ab", "a"])
+    options = {"--tokenizer": tmp_path / "v.vocab", "--tokens": tmp_path / "a_val_*", "--meta": tmp_path / "m.npz"}
+    options |= {"--docs": tmp_path / "d.jsonl", "--bos": 2}
+    code, report = audit_json(capsys, options)
+    assert (code, report["exact"], report["bad_docs"]) == (1, False, 0)
+    assert report["source_bytes"] == report["metadata_bytes"] == report["decoded_bytes"]
+    assert "1 tokens have ids outside the vocabulary of 2 (first: 700)" in report["problems"]
 
 
 def test_empty_shards_hold_nothing_to_audit(capsys, byte_set):
@@ -268,6 +309,24 @@ def test_caseops_with_its_sidecar_is_exact_and_its_own_table_is_not(capsys, tmp_
     code, report = audit_json(capsys, options)
     assert (code, report["exact"]) == (1, False)
     assert report["metadata_bytes"] > report["decoded_bytes"] == report["source_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "mismatches"),
+    [([2, 1, 1, 1, 1, 1], 0), ([2, 0, 2, 0, 2, 1], 0), ([2, 0, 2, 1, 1, 1], 0), ([2, 0, 2, 0, 3, 1], 1), ([1, 1, 2, 0, 2, 1], 2)],
+)
+def test_a_sidecar_may_list_a_character_at_its_last_byte(capsys, tmp_path, listed, mismatches):
+    (tmp_path / "p.model").write_bytes(model_bytes(plain_pieces(), extra=0))
+    index = {text: token for token, (text, _) in enumerate(plain_pieces())}
+    raw = "öü".encode()
+    shard(tmp_path / "p_val_0.bin", [1, index["ab"], *(OFFSET + value for value in raw), index["a"]])
+    shard(tmp_path / "p_val_bytes_0.bin", [0, *listed])
+    documents(tmp_path / "d.jsonl", ["aböüa"])
+    options = {"--tokenizer": tmp_path / "p.model", "--tokens": tmp_path / "p_val_*", "--docs": tmp_path / "d.jsonl"}
+    code, report = audit_json(capsys, options, "--sidecar", str(tmp_path / "p_val_*"))
+    assert (code, report["exact"], report["sidecar_mismatches"]) == (int(mismatches > 0), mismatches == 0, mismatches)
+    assert report["sidecar_bytes"] == sum(listed)
+    assert mismatches or not report["worst_tokens"]
 
 
 def test_the_canonical_stream_is_a_source_of_its_own(capsys, byte_set):

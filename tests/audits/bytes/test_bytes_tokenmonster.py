@@ -78,6 +78,24 @@ def test_a_cut_changes_nothing(ids, level):
     assert model.decode(row[:cut], one_document()).data.tobytes() + model.decode(row[cut:], none).data.tobytes() == whole
 
 
+SPLIT = TokenMonsterModel(
+    parse_vocabulary(
+        vocab_bytes(
+            [(text, token) for token, text in enumerate(
+                [b"C", b"W", b"DC", b" ", b"a", b"\xe2", b"\x80", b"\x99", b"\xc3", b"\xa9", b"\xbf", b"\xe1", b"\xbe", b"\xb0",
+                 b"\xe2\x80", b"\x99a", b"D", b"\xce", b"\xb1", b"W "]
+            )]
+        )
+    )
+)  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 20), max_size=14))
+@settings(max_examples=400, deadline=None)
+def test_characters_split_over_tokens_keep_their_case(ids):
+    check(SPLIT, ids)
+
+
 def test_long_chains_of_one_state_are_followed():
     model = MODELS[2]
     for opening in ([0], [2, 5]):
@@ -166,6 +184,21 @@ def test_yaml_reads_the_dialect():
     assert yaml_table(body) == (b"it's", b"plain", b'a\n"\\', b"", b"\x80\xff", "\u2028x".encode())
 
 
+def test_yaml_settings_that_are_off_change_nothing():
+    off = "reset-token-ids: false\ninclude-256-bytes: false\nexclude-other-bytes: false\nunk: false\n"
+    assert yaml_table("- token: x\n  id: 0\n", off + HEAD) == (b"x",)
+
+
+def test_utf16_is_refused(tmp_path):
+    text = "a".encode("utf-16-le")
+    with pytest.raises(ByteAuditError, match="UTF-16"):
+        TokenMonsterModel(parse_vocabulary(vocab_bytes([(text, 0)], capcode=0, charset=2)))
+    path = tmp_path / "v.yaml"
+    path.write_text('charset: utf-16\ncapcode: 0\ntokens:\n- token: "a"\n  id: 0\n')
+    with pytest.raises(ByteAuditError, match="UTF-16"):
+        TokenMonsterModel.load(path)
+
+
 def test_yaml_a_text_listed_twice_belongs_to_the_later_id():
     assert yaml_table('- token: "x"\n  id: 0\n- token: "x"\n  id: 1\n') == (b"", b"x")
 
@@ -200,7 +233,10 @@ def test_yaml_with_capcode_writes_the_twin():
         (HEAD + "-\ttoken: x\n", "expected"),
         ("capcode: 2\ntokens:\n- token: x\n  id: 0\n", "not marked encoded"),
         ("capcode: 3\n" + "tokens:\n- token: x\n", "not a number from 0 to 2"),
-        ("include-256-bytes: true\ntokens:\n- token: x\n", "depend on the tokenizer"),
+        ("reset-token-ids: true\ntokens:\n- token: x\n", "with reset-token-ids .* audit the built .vocab"),
+        ("include-256-bytes: true\ntokens:\n- token: x\n", "with include-256-bytes .* audit the built .vocab"),
+        ("exclude-other-bytes: true\ntokens:\n- token: x\n", "with exclude-other-bytes .* audit the built .vocab"),
+        ("unk: true\ntokens:\n- token: x\n", "with unk .* audit the built .vocab"),
         ("capcode: 0\ncapcode: 1\n", "twice"),
         ("mystery: 1\n", "unknown setting"),
         ("tokens:\n- token: " + "x" * 5000 + "\n", "5007|more than 4096"),

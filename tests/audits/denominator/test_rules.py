@@ -8,14 +8,17 @@ import math
 import pytest
 
 from audits.denominator import RULES
+from fixtures.byte_cases import byte_table, vocabulary
 from tests.ledger.build import CASEOPS, CHALLENGE, SP1024, context, metadata, metric, run, submission
 from verifier.evidence import Location
 from verifier.rule import Decision, Outcome
 from verifier.submission.binaries import BinaryFile
 from verifier.submission.logs.model import Metric, Run, Value
+from verifier.submission.script import Program, ScriptFile
 from verifier.submission.submission import FileEntry, Submission
 
 LN2 = math.log(2)
+MARK_FREE = [bytes([value]) for value in range(0x21, 0x41)]
 SP8192 = "./data/tokenizers/fineweb_8192_bpe.model"
 
 
@@ -92,6 +95,58 @@ def test_transformed_bytes_and_the_sidecar() -> None:
     assert "bytes of the original" in decision.reason
 
 
+CASEOPS_9000 = "./tokenizers/fineweb_9000_bpe_caseops.model"
+TRANSFORMED = 164_594_398
+"""Bytes of the case-transformed validation text, whatever the vocabulary."""
+
+
+def test_transformed_bytes_of_a_vocabulary_without_a_known_ratio() -> None:
+    flat = submission(run(42, pair(0.9779, TRANSFORMED / 47_000_064), tokens=47_000_064, tokenizer=CASEOPS_9000))
+    decision = decide("BYT003", flat)
+    assert decision.outcome is Outcome.FAIL
+    assert "1.0654 BPB" in decision.reason
+    sidecar = submission(run(42, pair(1.0655, 151_080_891 / 47_000_064), tokens=47_000_064, tokenizer=CASEOPS_9000))
+    assert decide("BYT003", sidecar).outcome is Outcome.PASS
+    # The same total says nothing about a tokenizer of plain text.
+    plain = submission(run(42, pair(0.9779, TRANSFORMED / 41_000_000), tokens=41_000_000, tokenizer="./own_7000.model"))
+    assert decide("BYT003", plain).outcome is not Outcome.FAIL
+
+
+def test_a_claimed_line_that_counts_controls_beside_one_that_does_not() -> None:
+    sound_line = pair(1.1012, 3.157152, "quantized_sliding_window", 90)
+    mixer = pair(0.97949, 3.43969, "quantized_cond_mixer", 95)
+    runs = [run(seed, sound_line, mixer, tokens=47_851_520, tokenizer=CASEOPS) for seed in (42, 314)]
+    assert decide("BYT003", submission(*runs, claims=metadata(0.97949))).outcome is Outcome.FAIL
+    corrected = decide("BYT003", submission(*runs, claims=metadata(1.06713)))
+    assert corrected.outcome is Outcome.INFO
+    assert "already is the corrected score" in corrected.reason
+    other = decide("BYT003", submission(*runs, claims=metadata(1.1012)))
+    assert other.outcome is Outcome.INFO
+    assert "another number" in other.reason
+
+
+def test_a_tenth_more_bytes_than_the_other_lines_over_a_part_of_the_text() -> None:
+    sound_line = pair(1.1015, 3.1008, "diagnostic quantized", 90)
+    mixer = pair(1.0152, 3.39005, "quantized_cond_mixer", 95)
+    built = submission(run(42, sound_line, mixer, tokens=9_662_464, tokenizer=CASEOPS), claims=metadata(1.0152))
+    decision = decide("BYT003", built)
+    assert decision.outcome is Outcome.REVIEW
+    assert "+9.33%" in decision.reason
+    plain = submission(run(42, sound_line, mixer, tokens=9_662_464, tokenizer=SP8192), claims=metadata(1.0152))
+    assert decide("BYT003", plain).outcome is not Outcome.REVIEW
+
+
+def test_transformed_tokens_without_a_sidecar_in_the_code() -> None:
+    def built(code: str) -> Submission:
+        script = ScriptFile("train_gpt.py", len(code), "0" * 64, code, (), None, (), ())
+        program = Program(script, "train_gpt.py", (script,), (), ())
+        odd = run(42, pair(1.01, 3.3), tokens=47_851_520, tokenizer=CASEOPS)
+        return dataclasses.replace(submission(odd), program=program)
+
+    assert decide("BYT003", built("base_bytes = build_tables(sp)")).outcome is Outcome.REVIEW
+    assert decide("BYT003", built("sidecar = load_validation_bytes(pattern)")).outcome is Outcome.NOT_AVAILABLE
+
+
 def test_a_mixture_line_is_recognised_and_not_judged() -> None:
     network = pair(1.0776, 3.726631, "quantized", 90)
     mixture = dataclasses.replace(metric("0.99100000", network.loss.text if network.loss else None, "score", 95))
@@ -118,6 +173,12 @@ def test_the_export_before_the_launch_is_for_a_human() -> None:
     early = submission(run(42, pair(1.2, 2.442309), tokens=63_779_840))
     assert decide("VAL006", early).outcome is Outcome.REVIEW
     assert decide("BYT004", early).outcome is Outcome.REVIEW
+
+
+def test_a_small_part_of_the_text_is_said_to_be_one() -> None:
+    decision = decide("BYT004", submission(run(42, pair(1.39, 2.4071), tokens=999_425)))
+    assert decision.outcome is Outcome.FAIL
+    assert "only a part of the validation set" in decision.reason
 
 
 def test_an_unknown_stream_is_for_a_human_and_a_known_count_is_the_contests() -> None:
@@ -166,6 +227,32 @@ def test_metadata_of_a_withdrawn_shape_is_for_a_human() -> None:
     assert decide("BYT006", with_files(sound(), "m.meta.npz", kind="npz", arrays=other)).outcome is Outcome.PASS
 
 
+def test_metadata_of_a_withdrawn_shape_that_counts_every_token_right() -> None:
+    stored = [first + second for first in MARK_FREE for second in MARK_FREE][:998]
+    arrays = tuple((name, "int16", (998,)) for name in ("base_bytes", "has_leading_space", "is_boundary_token"))
+
+    def built(lengths: list[int]) -> Submission:
+        vocab = vocabulary(stored, capcode=0, normalization=0)
+        files = (
+            BinaryFile("own.vocab", "tokenmonster", len(vocab), "1" * 64, 998, content=vocab),
+            BinaryFile("own.meta.npz", "npz", 10, "2" * 64, None, arrays, byte_table(lengths)),
+        )
+        return dataclasses.replace(sound(), binaries=files)
+
+    assert decide("BYT006", built([len(text) for text in stored])).outcome is Outcome.PASS
+    assert decide("BYT006", built([3] * 998)).outcome is Outcome.REVIEW
+
+
+def test_an_unshipped_tokenmonster_vocabulary_is_known_by_its_token_count() -> None:
+    def scored(tokens: int) -> Submission:
+        return submission(run(42, pair(1.08, 2.33), tokens=tokens, tokenizer="./scylla/candidate.vocab"))
+
+    decision = decide("BYT006", scored(61_999_104))
+    assert decision.outcome is Outcome.REVIEW
+    assert "has the same name" in decision.reason
+    assert decide("BYT006", scored(64_893_341)).outcome is Outcome.NOT_APPLICABLE
+
+
 def custom(seed: int = 42) -> Run:
     path = "tokenizers/fineweb_6000_bpe.model"
     return run(seed, pair(1.08, 151_080_891 / 42_000_000), tokens=42_000_000, tokenizer=path)
@@ -181,6 +268,36 @@ def test_a_custom_tokenizer_must_be_shipped() -> None:
     assert decide("BYT008", rebuilt).outcome is Outcome.REVIEW
     # a lossless tokenizer of any size gives the full text
     assert decide("BYT004", missing).outcome is Outcome.PASS
+
+
+def test_what_does_not_count_as_a_shipped_tokenizer() -> None:
+    missing = submission(custom())
+
+    def listed(name: str, size: int) -> Submission:
+        return dataclasses.replace(missing, files=(FileEntry(name, "file", size, None, False),))
+
+    assert decide("BYT008", listed("fineweb_6000_bpe.model", 130)).outcome is Outcome.FAIL
+    assert decide("BYT008", listed("tokenizer_specs.json", 4_000)).outcome is Outcome.FAIL
+    assert decide("BYT008", listed("own.meta.npz", 4_000)).outcome is Outcome.FAIL
+    assert decide("BYT008", listed("fineweb_6000_bpe.vocab", 90_000)).outcome is Outcome.PASS
+
+
+def test_a_shipped_model_of_another_size_is_for_a_human() -> None:
+    missing = submission(custom())
+    other = with_files(missing, "fineweb_1024_bpe.model", vocab_size=1024)
+    decision = decide("BYT008", other)
+    assert decision.outcome is Outcome.REVIEW
+    assert "1024 entries" in decision.reason
+    assert decide("BYT008", with_files(missing, "renamed.model", vocab_size=6000)).outcome is Outcome.PASS
+
+
+def test_a_script_that_downloads_the_tokenizer_is_for_a_human() -> None:
+    code = "from huggingface_hub import snapshot_download\nsnapshot_download('someone/own-tokenizer')\n"
+    script = ScriptFile("train_gpt.py", len(code), "0" * 64, code, (), None, (), ())
+    built = dataclasses.replace(submission(custom()), program=Program(script, "train_gpt.py", (script,), (), ()))
+    decision = decide("BYT008", built)
+    assert decision.outcome is Outcome.REVIEW
+    assert ("train_gpt.py", 2) in [(location.path, location.line) for location in decision.findings[0].locations]
 
 
 def test_the_more_specific_of_two_paths_names_the_tokenizer() -> None:

@@ -236,3 +236,5 @@ class LogFile:
     duplicate_of: str | None
     """Path of a log in the same folder with the same content (the first in path order); its runs are counted once."""
     problems: tuple[Problem, ...] = ()
+    kinds: tuple[tuple[int, str], ...] = ()
+    """The first line of each kind (lines that differ in numbers only are one kind) with its number."""

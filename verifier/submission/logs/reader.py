@@ -12,6 +12,7 @@ from verifier.submission.logs.decoding import decode_lines
 from verifier.submission.logs.embedded import cut_embedded_source
 from verifier.submission.logs.model import LogFile
 from verifier.submission.logs.runs import read_runs
+from verifier.submission.logs.shapes import distinct_lines
 
 _LOG_NAME = re.compile(r"(?:log|train|seed|run|eval|ttt|stdout|stderr|console|output|result|ablat|sweep|bpb)")
 _NO_LOG_NAME = re.compile(
@@ -45,6 +46,7 @@ def read_log(path: str, data: bytes, limits: Limits = DEFAULT_LIMITS) -> LogFile
         embedded=cut.sources[0] if cut.sources else None,
         duplicate_of=None,
         problems=text.problems,
+        kinds=distinct_lines(text.lines, cut.hidden),
     )
 
 

@@ -1,0 +1,85 @@
+"""Which printed number is the headline, and which losses it was formed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from verifier.engine.context import Context
+from verifier.program.analysis import Analysis, analysis_of
+from verifier.program.events import Event, Trace
+from verifier.program.queries import has_source, headline_reports, is_matched, is_silent, scores_of
+from verifier.rule import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """Print statements that may have printed the headline, in program order. `matched` when the headline's own log line was found
+    among them; else they are the last reports of the program."""
+
+    reports: tuple[Event, ...]
+    matched: bool
+
+    def concerned(self, wanted: Callable[[Event], bool]) -> tuple[Event, bool] | None:
+        """The last report of which something holds, and whether that is sure to be the headline."""
+        hits = [report for report in self.reports if wanted(report)]
+        if not hits:
+            return None
+        sure = len(hits) == len(self.reports) or (self.matched and hits[-1] is self.reports[-1])
+        return hits[-1], sure
+
+    def behind(self, score: Event, alike: Sequence[Event]) -> tuple[Event, bool]:
+        """The last report that a loss flows into, and whether the headline is sure to be formed from losses that are alike."""
+        own = [report for report in self.reports if ("score", score.index) in report.labels]
+        marks = {("score", one.index) for one in alike}
+        concerned = self.concerned(lambda report: not marks.isdisjoint(report.labels))
+        return own[-1], concerned is not None and concerned[1]
+
+
+def headline_of(analysis: Analysis, trace: Trace) -> Headline:
+    """The reports of the run's headline. A text that several lines print (console and file) is one report."""
+    scored = headline_reports(trace, analysis.submission)
+    matched = is_matched(trace, analysis.submission)
+    if matched:
+        words = [len(report.text.split()) for report in scored]
+        scored = tuple(report for report, count in zip(scored, words, strict=True) if count == max(words))
+    else:
+        scored = _last_reports(trace, scored)
+    places = {(report.stack, report.text): report for report in scored}
+    return Headline(tuple(sorted(places.values(), key=lambda report: report.index)), matched)
+
+
+def _last_reports(trace: Trace, scored: tuple[Event, ...]) -> tuple[Event, ...]:
+    """What is printed after the model has been written and outside of loops: progress lines are no results."""
+    saved = max((event.index for event in trace.of("save")), default=-1)
+    final = tuple(report for report in scored if report.index > saved and not report.loops)
+    return final or tuple(report for report in scored if not report.loops) or scored
+
+
+def validation_scores(report: Event, trace: Trace) -> tuple[Event, ...]:
+    """The losses on validation tokens that flow into a report."""
+    return tuple(score for score in scores_of(report, trace) if has_source(score.tokens, "val"))
+
+
+def is_sure(trace: Trace, *events: Event) -> bool:
+    """Whether nothing that is unknown decides whether the events happen, and no log speaks against them."""
+    return all(event.certain and not is_silent(event, trace) for event in events)
+
+
+def unanswered(context: Context) -> Decision | None:
+    """Why there is no answer about the headline, if there is none."""
+    analysis = analysis_of(context)
+    if not analysis.available:
+        return Decision.not_available(analysis.why_not)
+    if not analysis.run.of("report") or not headline_of(analysis, analysis.run).reports:
+        return Decision.not_available("no printed number that a validation loss flows into was found in the script")
+    return None
+
+
+def cleared(context: Context, reason: str) -> Decision:
+    """`pass` if the whole program was followed, else `not-available`."""
+    analysis = analysis_of(context)
+    gaps = (*analysis.doubts, *analysis.run.incomplete)
+    if gaps:
+        return Decision.not_available(f"the script could not be followed to its end: {gaps[0].message}")
+    return Decision.passed(reason)

@@ -1,0 +1,145 @@
+"""Tables of counts that are filled with validation tokens and looked up by content (n-gram caches)."""
+
+from __future__ import annotations
+
+from audits.adaptation.branches import exclude_each_other
+from audits.adaptation.order import EARLIER, SAME, WHOLE, Adaptation, Use, relation_of
+from verifier.engine.context import Context
+from verifier.program.analysis import Analysis, analysis_of
+from verifier.program.events import Event
+from verifier.program.machine import VIEWS
+from verifier.program.queries import has_source, slice_of
+from verifier.program.values import Choice, Data, Value, labels_of
+
+_COUNTS = frozenset({"bincount", "histc", "histogram"})
+_PLACES = frozenset({"where", "nonzero", "flatnonzero", "argwhere", "arange", "argsort", "searchsorted", "isin"})
+_CONDITIONS = frozenset({"<", "<=", "==", "!=", ">", ">=", "~", "not", "and", "or"})
+_CASTS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray", "array", "cat", "concatenate", "stack"})
+
+
+def table_uses(adaptation: Adaptation, context: Context) -> tuple[Use, ...]:
+    """Lookups behind the headline in a table that was filled with the tokens that are looked up, or with later ones."""
+    name = f"adaptation-tables-{len(adaptation.assumed)}"
+    held = context.memo.get(name)
+    if not isinstance(held, tuple):
+        held = context.memo[name] = _collect(adaptation, analysis_of(context))
+    return held
+
+
+def _collect(adaptation: Adaptation, analysis: Analysis) -> tuple[Use, ...]:
+    trace = adaptation.trace
+    written: dict[int, list[Event]] = {}
+    for event in trace.of("write"):
+        if _is_counting(event):
+            for table in _tables(event.values[0]):
+                written.setdefault(id(table), []).append(event)
+    uses: dict[tuple[object, object], Use] = {}
+    for lookup in trace.of("lookup"):
+        held = [event for table in _tables(lookup.values[0]) for event in written.get(id(table), ())]
+        writes = [event for event in held if event.index < lookup.index]
+        later = [event for event in held if event.index > lookup.index]
+        if any(write.site == lookup.site for write in writes):
+            continue  # the old value, read to be replaced
+        for write in writes:
+            relation = relation_of(write, lookup)
+            if relation == EARLIER:
+                continue
+            if relation == SAME and (not _outlives(write, lookup, writes) or exclude_each_other(analysis, trace, write, lookup)):
+                continue
+            place = (write.site, lookup.site)
+            concerned = adaptation.headline.concerned(lambda report, label=("upd", write.index): label in report.labels)  # type: ignore[misc]
+            if concerned is not None and place not in uses:
+                # A table that is kept up to date while scoring may have been filled with the text before, and no more.
+                report, sure = concerned
+                uses[place] = Use(write, lookup, report, sure and not (relation == WHOLE and _kept_up(lookup, later)), relation)
+        for counted in _counted_at_once(lookup):
+            concerned = adaptation.headline.concerned(lambda report, result=lookup.values[2]: _flows_into(result, report))  # type: ignore[misc]
+            if concerned is not None:
+                uses.setdefault((counted.site, lookup.site), Use(counted, lookup, *concerned, WHOLE))
+    return tuple(uses.values())
+
+
+def _kept_up(lookup: Event, later: list[Event]) -> bool:
+    """Whether the loop around a lookup writes to the table as well, after it."""
+    around = {key for key, _ in lookup.loops}
+    return any(key in around for write in later for key, _ in write.loops)
+
+
+def _counted_at_once(lookup: Event) -> list[Event]:
+    """Histograms of a whole pass in the table of a lookup: `pairs = np.bincount(keys)`, with no loop in common."""
+    found = []
+    for table in _tables(lookup.values[0]):
+        for node in slice_of(table, 40) if isinstance(table, Data) else ():
+            if _operation(node) in _COUNTS and has_source(node.labels, "val") and not _is_scored(node) and node.site is not None:
+                made = Event(
+                    "write", -1, node.site, node.labels, node.labels, (node,), "", lookup.guards, (), (), False, lookup.function
+                )
+                if relation_of(made, lookup) == WHOLE:
+                    found.append(made)
+    return found
+
+
+def _flows_into(result: Value, report: Event) -> bool:
+    return any(node is result for value in report.values for node in slice_of(value, 20_000))
+
+
+def _is_counting(event: Event) -> bool:
+    """Whether a write puts down what validation tokens look like: under a key made of tokens, or as counts of such keys. Figures
+    that are kept for each token are results, not something that is learned."""
+    value = event.values[-1]
+    if not has_source(event.tokens, "val") or _is_scored(value) or any(label[0] == "model" for label in event.tokens):
+        return False
+    if len(event.values) > 2 and has_source(labels_of(event.values[1]), "val") and not _is_place(event.values[1]):
+        return True
+    return any(_operation(node) in _COUNTS for node in slice_of(value, 40))
+
+
+def _is_scored(value: Value) -> bool:
+    return any(label[0] == "score" for label in labels_of(value))
+
+
+def _is_place(key: Value) -> bool:
+    """Whether a key says where (a mask, indices of hits) and not what."""
+    pending = [key]
+    for _ in range(24):
+        if not pending:
+            break
+        current = pending.pop()
+        if not isinstance(current, Data):
+            continue
+        if _operation(current) in _PLACES or current.op in _CONDITIONS:
+            return True
+        if current.op in VIEWS or current.op in ("+", "-", "join") or current.op.startswith(".") or _operation(current) in _CASTS:
+            pending += current.args[:1] if current.op == "index" else current.args
+    return False
+
+
+def _operation(node: Data) -> str:
+    return node.op.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
+
+
+def _tables(value: Value) -> list[Value]:
+    """The objects whose memory an expression names."""
+    found: list[Value] = []
+    pending = [value]
+    for _ in range(64):
+        if not pending:
+            break
+        current = pending.pop()
+        if isinstance(current, Choice):
+            pending += current.alternatives
+        elif isinstance(current, Data) and current.op in VIEWS and current.args and current.owner is None:
+            pending.append(current.args[0])
+        elif isinstance(current, Data) and current.op == "join":
+            pending += current.args
+        else:
+            found.append(current)
+    return found
+
+
+def _outlives(write: Event, lookup: Event, writes: list[Event]) -> bool:
+    """Whether the table is one table over several chunks: an earlier iteration of a loop around both has written to it too.
+    A buffer that is made anew for each chunk holds no learned state."""
+    now = dict(lookup.loops)
+    around = [(key, ordinal) for key, ordinal in write.loops if now.get(key) == ordinal]
+    return any(dict(other.loops).get(key, ordinal) < ordinal for other in writes for key, ordinal in around)

@@ -1,0 +1,379 @@
+"""EVA002 and EVA004: targets that the windows of the evaluation leave out or score twice, by replaying their arithmetic."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from audits.coverage.replay import Known, Opaque, Replay, Scored, Tokens, Unknown
+from verifier.engine.context import Context
+from verifier.ledger.claims import claimed_runs
+from verifier.ledger.denominator import read_tokens
+from verifier.program.analysis import Analysis, ProgramText, analysis_of
+from verifier.program.events import Event
+from verifier.program.queries import headline_reports, scores_of
+from verifier.program.values import Site
+from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
+
+_PULL = "https://github.com/openai/parameter-golf/pull/"
+_USUAL_TARGETS = 62_021_632
+"""Targets of the published stream at 1,024 context, for a run that does not print its own count."""
+_ALONE = {"rank": 0, "local_rank": 0, "world_size": 1, "world": 1, "num_ranks": 1, "grad_accum_steps": 1}
+"""One process scores everything: how windows are shared out does not change which there are."""
+_PLAUSIBLE = 0.9
+"""Share of the stream that a replay must cover to be believed."""
+_CANDIDATES = 10
+_ALIASES = 3
+"""Names that a setting may pass through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What an evaluation scores of `targets` targets: how many it leaves out, how many times too often it counts one."""
+
+    targets: int
+    missed: int
+    repeated: int
+    text: ProgramText
+    windows: ast.AST
+    scored: ast.AST
+
+
+def coverage_of(context: Context) -> Coverage | str:
+    """The coverage of the evaluation behind the headline, or why it is not known. Computed once for both rules."""
+    held = context.memo.get("coverage")
+    if not isinstance(held, Coverage | str):
+        held = context.memo["coverage"] = _coverage(context)
+    return held
+
+
+def _coverage(context: Context) -> Coverage | str:
+    analysis = analysis_of(context)
+    if not analysis.available:
+        return analysis.why_not
+    reason = "no evaluation loop with windows that can be computed was found"
+    settings = _Settings(analysis)
+    targets = next(
+        (tokens.count for run in claimed_runs(context.submission) if (tokens := read_tokens(run)) is not None), _USUAL_TARGETS
+    )
+    for text, function, call, lines in _evaluations(analysis, context):
+        try:
+            found = _replay(function, call, text, settings, targets, lines)
+        except (Unknown, RecursionError) as unknown:
+            reason = f"the windows of `{function.name}` can't be computed: {unknown}"
+            continue
+        if found is not None:
+            return found
+    return reason
+
+
+def _evaluations(
+    analysis: Analysis, context: Context
+) -> Iterator[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef, ast.Call | None, frozenset[int]]]:
+    """The functions around the losses that the headline prints, innermost first, each with its call and the lines on the way to
+    the loss. The last headline counts."""
+    trace = analysis.run
+    reports = headline_reports(trace, context.submission)
+    losses = [score for report in reports[-1:] for score in scores_of(report, trace)]
+    seen: set[int] = set()
+    for loss in losses[:1]:
+        for text, function in _around(analysis, loss):
+            if id(function) not in seen:
+                seen.add(id(function))
+                sites = (loss.site, *loss.stack)
+                lines = frozenset(site.line for site in sites if (site.path, site.layer) == (text.path, text.layer))
+                yield text, function, _call_of(analysis, loss, function.name), lines
+
+
+def _around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for site in (loss.site, *reversed(loss.stack)):
+        for text in analysis.trees:
+            if (text.path, text.layer) != (site.path, site.layer):
+                continue
+            inside = [
+                node
+                for node in text.parsed.nodes
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno <= site.line <= (node.end_lineno or 0)
+            ]
+            for node in sorted(inside, key=lambda one: one.lineno, reverse=True):
+                yield text, node
+
+
+def _call_of(analysis: Analysis, loss: Event, name: str) -> ast.Call | None:
+    lines = {(site.path, site.layer, site.line) for site in loss.stack}
+    for text in analysis.trees:
+        for node in text.parsed.nodes:
+            if isinstance(node, ast.Call) and (text.path, text.layer, node.lineno) in lines:
+                called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+                if called == name:
+                    return node
+    return None
+
+
+class _Settings:
+    """Integers behind `args.stride`: the run's value of the environment variable that the attribute is read from, a constant, or
+    what is computed from those (`args.eval_len if args.eval_len > 0 else args.train_len`)."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.values: dict[str, int | None] = {}
+        assignments = [
+            (name, node.value)
+            for text in analysis.trees
+            for node in text.parsed.nodes
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and (name := _assigned(node)) is not None
+        ]
+        for name, value in assignments:
+            self._keep(name, _setting(value, analysis.run.config))
+        for _ in range(_ALIASES):
+            for name, value in assignments:
+                if name not in self.values and isinstance(value, ast.IfExp | ast.BoolOp | ast.Attribute | ast.Name):
+                    self._keep(name, Replay(self.resolve).compute(value))
+
+    def _keep(self, name: str, number: int | None) -> None:
+        if number is not None:
+            # Two different values under one name: not known.
+            self.values[name] = number if self.values.get(name, number) == number else None
+
+    def resolve(self, node: ast.expr) -> int | None:
+        if isinstance(node, ast.Attribute):
+            return self.values.get(node.attr)
+        if isinstance(node, ast.Name):
+            return self.values.get(node.id)
+        if isinstance(node, ast.Constant):
+            return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
+        return None
+
+
+def _assigned(node: ast.Assign | ast.AnnAssign) -> str | None:
+    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+    return target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else None
+
+
+def _setting(node: ast.expr, config: Mapping[str, str]) -> int | None:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
+    for inner in ast.walk(node):
+        if (
+            isinstance(inner, ast.Call)
+            and inner.args
+            and isinstance(inner.args[0], ast.Constant)
+            and isinstance(inner.args[0].value, str)
+        ):
+            name = inner.args[0].value
+            default = inner.args[1].value if len(inner.args) > 1 and isinstance(inner.args[1], ast.Constant) else None
+            try:
+                return int(str(config.get(name, default)).replace("_", ""))
+            except ValueError:
+                return None
+    return None
+
+
+def _replay(
+    function: ast.FunctionDef | ast.AsyncFunctionDef,
+    call: ast.Call | None,
+    text: ProgramText,
+    settings: _Settings,
+    targets: int,
+    loss_lines: frozenset[int],
+) -> Coverage | None:
+    """Replay on a stream that ends like the real one and is some windows long. What is taken for the stream must explain the
+    whole of what is scored."""
+    names = _arguments(function, call, settings)
+    doubt: Unknown | None = None
+    for stream in _streams_of(function, names):
+        try:
+            found = _replay_on(stream, dict(names), function, text, settings, targets, loss_lines)
+        except Unknown as unknown:
+            doubt = doubt or unknown
+            continue
+        if found is not None:
+            return found
+    if doubt is not None:
+        raise doubt
+    return None
+
+
+def _replay_on(
+    stream: str,
+    names: dict[str, Known],
+    function: ast.FunctionDef | ast.AsyncFunctionDef,
+    text: ProgramText,
+    settings: _Settings,
+    targets: int,
+    loss_lines: frozenset[int],
+) -> Coverage | None:
+    numbers = {value for value in names.values() if isinstance(value, int) and value > 1}
+    numbers |= {value for node in ast.walk(function) if (value := _positive(settings, node)) is not None}
+    period = math.lcm(*(value for value in numbers if value <= 8192)) if numbers else 1024
+    length = min(max(numbers | {1024}), 8192)
+    if period > 40 * length:
+        period = length
+    short = (
+        targets if targets <= 6 * length else 4 * period + targets % period if period >= length else 8 * length + targets % period
+    )
+    if short > 400_000:
+        short = 6 * length + targets % length
+    names[stream] = Tokens(short + 1)
+    helpers = {node.name: node for node in text.parsed.nodes if isinstance(node, ast.FunctionDef)}
+    scored = Replay(settings.resolve, loss_lines, helpers).run(function, names)
+    spans = [(first, end, node) for (_, first, end), node in scored.slices.items()] or _chunks(scored)
+    if not spans:
+        return None
+    times = Counter[int]()
+    for first, end, _ in spans:
+        times.update(range(max(0, first), min(end, short)))
+    missed = short - len(times)
+    repeated = sum(times.values()) - len(times)
+    if len(times) < _PLAUSIBLE * short or repeated > 4 * short:
+        raise Unknown("the replay does not cover the stream")
+    if not scored.slices and missed < max(end - first for first, end, _ in spans):
+        # Whole sequences only: the stream is cut to them when it is loaded, as in the challenge's own script.
+        missed = 0
+    windows = next((node for node in ast.walk(function) if isinstance(node, ast.Call) and _is_range_over(node)), function)
+    return Coverage(targets, missed, repeated, text, windows, spans[-1][2])
+
+
+def _chunks(scored: Scored) -> list[tuple[int, int, ast.AST]]:
+    return [(first, end, node) for (first, end), node in scored.chunks.items() if end > first]
+
+
+def _positive(settings: _Settings, node: ast.AST) -> int | None:
+    value = settings.resolve(node) if isinstance(node, ast.Attribute) else None
+    return value if value is not None and value > 1 else None
+
+
+def _is_range_over(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) == 3
+
+
+def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call | None, settings: _Settings) -> dict[str, Known]:
+    parameters = [*function.args.posonlyargs, *function.args.args]
+    names: dict[str, Known] = {parameter.arg: Opaque() for parameter in (*parameters, *function.args.kwonlyargs)}
+    defaults = function.args.defaults
+    for parameter, default in zip(parameters[len(parameters) - len(defaults) :], defaults, strict=True):
+        names[parameter.arg] = _argument(default, settings)
+    for parameter, keyword in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        if keyword is not None:
+            names[parameter.arg] = _argument(keyword, settings)
+    if call is not None:
+        for parameter, given in zip(parameters, call.args, strict=False):
+            names[parameter.arg] = _argument(given, settings)
+        for word in call.keywords:
+            if word.arg is not None:
+                names[word.arg] = _argument(word.value, settings)
+    return names | {name: value for name, value in _ALONE.items() if name in names}
+
+
+def _argument(node: ast.expr, settings: _Settings) -> Known:
+    if isinstance(node, ast.Constant) and node.value is None:
+        return None
+    number = settings.resolve(node)
+    return number if number is not None else Opaque()
+
+
+def _streams_of(function: ast.FunctionDef | ast.AsyncFunctionDef, names: dict[str, Known]) -> list[str]:
+    """What may be the token stream: first what is measured and cut, a parameter or (with a leading dot) an attribute of one; then
+    any other parameter, for functions that leave that to helpers."""
+    measured: set[str] = set()
+    cut: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("numel", "size"):
+            measured |= _place(node.func.value)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
+            measured |= _place(node.args[0])
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+            cut |= _place(node.value)
+    parameters = [name for name, value in names.items() if isinstance(value, Opaque)]
+    attributes = sorted(place for place in measured & cut if place.startswith("."))
+    first = [name for name in parameters if name in measured & cut]
+    return [*first, *attributes, *(name for name in parameters if name not in first)][:_CANDIDATES]
+
+
+def _place(node: ast.expr) -> set[str]:
+    if isinstance(node, ast.Name):
+        return {node.id}
+    return {f".{node.attr}"} if isinstance(node, ast.Attribute) else set()
+
+
+def check_tail(context: Context) -> Decision:
+    found = coverage_of(context)
+    if isinstance(found, str):
+        return Decision.not_available(found)
+    if not found.missed:
+        return Decision.passed("replayed on a short stream, the evaluation's windows reach the last target")
+    return Decision.of(
+        [
+            _finding(
+                context,
+                found,
+                f"the windows of the evaluation leave out {found.missed:,} targets at the end of a stream that is cut to whole windows"
+                " before; the scorer of the challenge scores them",
+                Measured(found.missed, "targets"),
+                "Score the last window too, shorter or padded.",
+            )
+        ]
+    )
+
+
+def check_twice(context: Context) -> Decision:
+    found = coverage_of(context)
+    if isinstance(found, str):
+        return Decision.not_available(found)
+    if not found.repeated:
+        return Decision.passed("replayed on a short stream, the evaluation's windows score no target twice")
+    share = found.repeated / found.targets
+    return Decision.of(
+        [
+            _finding(
+                context,
+                found,
+                f"{found.repeated:,} of {found.targets:,} targets ({share:.1e}) are scored again by windows that are clipped to the end"
+                " of the stream; a mean over all of them moves by less than that share of the loss",
+                Measured(found.repeated, "targets"),
+                "Start no window whose targets an earlier window has scored.",
+            )
+        ]
+    )
+
+
+def _finding(context: Context, found: Coverage, message: str, measured: Measured, remediation: str) -> Finding:
+    analysis = analysis_of(context)
+    lines = dict.fromkeys(getattr(node, "lineno", 1) for node in (found.windows, found.scored))
+    return Finding(
+        Outcome.FAIL,
+        message,
+        tuple(analysis.location(Site(found.text.path, found.text.layer, line)) for line in lines),
+        Confidence.HIGH,
+        measured,
+        remediation=remediation,
+    )
+
+
+TAIL_DROPPED = Rule(
+    code="EVA002",
+    name="tail-dropped",
+    level=Level.WARNING,
+    summary="the last partial window of the validation set is not scored",
+    why="A few hundred targets do not move the score, but two submissions then average over different texts. Cutting the stream to "
+    "whole windows when it is loaded is what the challenge's own script does, and is not meant.",
+    example="violation: for start in range(0, total - seq_len, stride): ...     # the last windows never start\n"
+    "legal: the last window is padded or shorter and scored",
+    settles="the number of scored targets against the number of tokens",
+    sources=(_PULL + "50", _PULL + "124"),
+    check=check_tail,
+)
+SCORED_TWICE = Rule(
+    code="EVA004",
+    name="targets-scored-twice",
+    level=Level.NOTE,
+    summary="some targets are scored more than once, so sum and count are not those of one pass",
+    why="Overlapping tail windows count their targets again. The effect is small, and it should be known.",
+    example="violation: windows start at range(0, n, stride) and the last ones are all clipped to the same end\n"
+    "legal: each window scores only targets that no earlier window scored",
+    settles="the number of scored targets against the number of distinct ones",
+    sources=(_PULL + "1242", _PULL + "1405"),
+    check=check_twice,
+)

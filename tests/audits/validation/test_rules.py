@@ -1,0 +1,75 @@
+"""Answers of the validation rules that the cases don't reach: doubt, words alone, scripts that can't be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from audits.validation import RULES
+from fixtures.program.editing import before, record
+from fixtures.record import Record
+from tests.program.judge import judge, result_of
+from verifier.rule import Outcome
+
+STATE = "    state = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}"
+STEP = (
+    "for start in range(0, len(val) - 1, 1024):",
+    "    loss = model(val[start : start + 1024][None], val[start + 1 : start + 1025][None])",
+    "    loss.backward()",
+    "    optimizer.step()",
+)
+PROGRAM_RULES = ("VAL001", "VAL002", "VAL004", "VAL005", "EVA005", "CAU001")
+
+
+def outcome(case: Record, code: str) -> Outcome:
+    return result_of(judge(case, code), code).outcome
+
+
+@pytest.mark.parametrize("code", PROGRAM_RULES)
+def test_a_clean_folder_passes(code: str) -> None:
+    assert outcome(Record(), code) is Outcome.PASS
+
+
+@pytest.mark.parametrize("code", PROGRAM_RULES)
+def test_without_a_script_there_is_no_answer(code: str) -> None:
+    assert outcome(Record(without=("train_gpt.py",)), code) is Outcome.NOT_AVAILABLE
+
+
+@pytest.mark.parametrize("code", PROGRAM_RULES)
+def test_a_script_that_can_not_be_read_never_passes(code: str) -> None:
+    assert outcome(Record(script="def main(:\n    pass\n"), code) is Outcome.NOT_AVAILABLE
+
+
+def test_a_setting_without_a_known_value_leaves_doubt() -> None:
+    asked = record("Asked", before(STATE, 'if os.environ["EXTRA"] == "1":', *("    " + line for line in STEP)))
+    assert outcome(asked, "VAL001") is Outcome.REVIEW
+
+
+@pytest.mark.parametrize(
+    ("blurb", "expected"),
+    [
+        ("Trained on the validation shard only.", Outcome.REVIEW),
+        ("Not trained on the validation set.", Outcome.PASS),
+        ("Score-first TTT trains on validation tokens already scored.", Outcome.PASS),
+    ],
+)
+def test_words_alone_ask_for_a_look(blurb: str, expected: Outcome) -> None:
+    assert outcome(Record(claim={"blurb": blurb}), "VAL001") is expected
+
+
+@pytest.mark.parametrize(
+    ("blurb", "expected"),
+    [
+        ("The mixer's alpha was swept on the validation stream.", Outcome.FAIL),
+        ("Mixture temperature tuned for BPB.", Outcome.REVIEW),
+        ("The gate was not tuned on validation data.", Outcome.PASS),
+        ("Learning rates come from a sweep scored in BPB.", Outcome.PASS),
+    ],
+)
+def test_words_about_a_sweep_count_for_what_mixes_at_evaluation(blurb: str, expected: Outcome) -> None:
+    assert outcome(Record(claim={"blurb": blurb}), "VAL005") is expected
+
+
+def test_every_rule_of_the_package_is_declared_once() -> None:
+    codes = [rule.code for rule in RULES]
+    assert len(codes) == len(set(codes))
+    assert {*PROGRAM_RULES, "CAU002", "EVA003"} == set(codes)

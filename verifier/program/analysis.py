@@ -1,0 +1,188 @@
+"""The analysis of a submission's program: parsed texts, one abstract execution for each configuration that matters."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from verifier.engine.context import Context
+from verifier.evidence import Location, Problem, excerpt
+from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_command, resolve_configuration
+from verifier.limits import DEFAULT_LIMITS
+from verifier.program.events import Trace
+from verifier.program.interpreter import Interpreter, Text
+from verifier.program.machine import Budget
+from verifier.program.values import Site
+from verifier.program.witness import Witness, witness_branches
+from verifier.submission.python_tree import ParsedTree, parse_python, source_lines
+from verifier.submission.script import EnvRead, ScriptFile
+from verifier.submission.submission import Submission
+
+_LAUNCHED = {
+    "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "8", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500",
+    "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7",
+}  # fmt: skip
+"""What `torchrun` sets on the first of eight processes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProgramText:
+    """One text of the program with its tree."""
+
+    path: str
+    layer: int
+    parsed: ParsedTree
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What is known about the program. `run` is the execution under the configuration of the run (its log's dump, else the
+    documented command, else defaults); `documented` the one under the documented command alone."""
+
+    submission: Submission
+    trees: tuple[ProgramText, ...]
+    why_not: str
+    """Why there is no execution, empty when there is one."""
+    config: dict[str, str]
+    documented_config: dict[str, str]
+    doubts: tuple[Problem, ...]
+
+    @property
+    def available(self) -> bool:
+        return not self.why_not
+
+    @cached_property
+    def run(self) -> Trace:
+        """Branches that the logs prove to have run are taken whatever the settings say."""
+        lines = [line for log in self.submission.logs if log.duplicate_of is None for _, line in log.kinds]
+        witness = witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
+        return self._execute(self.config, witness)
+
+    @cached_property
+    def documented(self) -> Trace:
+        return self._execute(self.documented_config, Witness({}, frozenset()))
+
+    def assuming(self, taken: Iterable[Site]) -> Trace:
+        """The execution in which these conditions hold, whatever the settings say."""
+        return self._execute(self.config, Witness(dict.fromkeys(taken, True), frozenset()))
+
+    def _execute(self, config: dict[str, str], witness: Witness) -> Trace:
+        main, texts = _texts(self.submission, self.trees)
+        assert main is not None
+        return Interpreter(texts, config, Budget(), witness).run(main)
+
+    def location(self, site: Site, end: int | None = None) -> Location:
+        """The place in the submission, with the line as excerpt."""
+        for text in self.trees:
+            if text.path == site.path and text.layer == site.layer:
+                shown = text.lines[site.line - 1] if 0 < site.line <= len(text.lines) else ""
+                return Location(site.path, site.line or None, end, site.layer, excerpt(shown[:2000]))
+        return Location(site.path, site.line or None, end, site.layer)
+
+
+def analysis_of(context: Context) -> Analysis:
+    """The analysis of this submission, made once for all rules that ask."""
+    held = context.memo.get("program")
+    if not isinstance(held, Analysis):
+        held = context.memo["program"] = _analyse(context.submission)
+    return held
+
+
+def _analyse(submission: Submission) -> Analysis:
+    program = submission.program
+    trees: list[ProgramText] = []
+    doubts: list[Problem] = []
+    for member in program.members:
+        for layer, text in member.code_texts:
+            parsed, problem = parse_python(member.path, text, DEFAULT_LIMITS, layer)
+            if parsed is not None:
+                trees.append(ProgramText(member.path, layer, parsed, tuple(source_lines(text))))
+            elif problem is not None:
+                doubts.append(problem)
+        doubts += [problem for problem in member.problems if problem.kind.startswith("layer-")]
+    why = ""
+    if program.main is None or program.body is None:
+        why = "the folder has no training script"
+    elif _main_text(submission, tuple(trees)) is None:
+        reason = doubts[0].message if doubts else "its text can't be read"
+        why = f"the training script can't be analysed: {reason}"
+    rows = resolve_configuration(submission)
+    return Analysis(
+        submission,
+        tuple(trees),
+        why,
+        _environment(submission, rows, documented=False),
+        _environment(submission, rows, documented=True),
+        tuple(doubts),
+    )
+
+
+def _main_text(submission: Submission, trees: tuple[ProgramText, ...]) -> ProgramText | None:
+    body = submission.program.body
+    if body is None:
+        return None
+    layer = body.effective[0]
+    return next((text for text in trees if text.path == body.path and text.layer == layer), None)
+
+
+def _texts(submission: Submission, trees: tuple[ProgramText, ...]) -> tuple[Text | None, tuple[Text, ...]]:
+    members: dict[str, ScriptFile] = {member.path: member for member in submission.program.members}
+    main_text = _main_text(submission, trees)
+    main: Text | None = None
+    texts: list[Text] = []
+    for text in trees:
+        layer = next((layer for layer in members[text.path].layers if layer.index == text.layer), None)
+        runs_at = Site(text.path, layer.source.layer, layer.source.line or 0) if layer is not None else None
+        name = posixpath.basename(text.path).removesuffix(".py") if text.layer == 0 else ""
+        made = Text(name, text.path, text.layer, text.parsed.module, runs_at)
+        if text is main_text:
+            main = made
+        texts.append(made)
+    return main, tuple(texts)
+
+
+def _environment(submission: Submission, rows: tuple[ConfigRow, ...], documented: bool) -> dict[str, str]:
+    """The environment variables of the run as the script sees them."""
+    reads: dict[str, EnvRead] = {}
+    for read in submission.program.env_reads:
+        reads.setdefault(read.name, read)
+    environment = dict(_LAUNCHED)
+    worlds = {run.world_size.text for run in submission.runs if run.world_size is not None}
+    if len(worlds) == 1 and not documented:
+        environment["WORLD_SIZE"] = environment["LOCAL_WORLD_SIZE"] = worlds.pop()
+    for row in rows:
+        stated = [(row.origin, row.value), *((origin, value) for origin, value, _ in row.others)]
+        wanted = (COMMAND,) if documented else (LOG, COMMAND)
+        value = next((value for origin in wanted for known, value in stated if known == origin), None)
+        if value is not None:
+            environment[row.name] = _as_text(value, reads.get(row.name))
+    command = documented_command(submission)
+    if command is not None:
+        environment |= _flags(command.arguments)
+    return environment
+
+
+def _as_text(value: str, read: EnvRead | None) -> str:
+    """A dumped value as the text that the variable must have had: `True` is `1` for a script that reads `int(...)`."""
+    text = value.strip().strip("\"'")
+    if text in ("True", "False") and read is not None:
+        default = (read.default or "").strip().lower()
+        if default in ("true", "false"):
+            return text.lower()
+        if default in ("yes", "no", "on", "off"):
+            return {"True": "yes", "False": "no"}[text] if default in ("yes", "no") else {"True": "on", "False": "off"}[text]
+        return "1" if text == "True" else "0"
+    return text
+
+
+def _flags(arguments: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, argument in enumerate(arguments):
+        if argument.startswith("--"):
+            name, _, value = argument.partition("=")
+            following = arguments[number + 1] if number + 1 < len(arguments) else ""
+            found[name] = value or (following if following and not following.startswith("--") else "1")
+    return found

@@ -1,0 +1,117 @@
+"""Questions that rules ask of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from verifier.ledger.claims import headline_runs
+from verifier.program.events import Event, Trace
+from verifier.program.values import ClassV, Data, Instance, Labels, Map, Native, Seq, Value, alternatives_of
+from verifier.submission.logs.model import Metric
+from verifier.submission.submission import Submission
+
+
+def slice_of(value: Value, limit: int = 4000) -> Iterator[Data]:
+    """Every node that a value was computed from, itself first; containers and summarised methods are looked into."""
+    pending: list[Value] = [value]
+    seen: set[int] = set()
+    while pending and len(seen) < limit:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, Data):
+            yield current
+            if current.inner is not None:
+                pending.append(current.inner)
+            pending += reversed(current.args)
+        elif isinstance(current, Seq):
+            pending += reversed(current.items)
+        elif isinstance(current, Map):
+            pending += [*current.entries.values(), *current.rest]
+        elif isinstance(current, Native):
+            pending.append(current.receiver)
+        elif not isinstance(current, Instance | ClassV):
+            pending += [one for one in alternatives_of(current) if one is not current]
+
+
+def has_source(labels: Labels, kind: str) -> bool:
+    return ("src", kind) in labels
+
+
+def overlap(first: Labels, second: Labels) -> str:
+    """Whether two events are about the same tokens: `same` iteration of a shared loop, `disjoint` iterations of one, or `whole`
+    (no loop in common: each covers what it covers)."""
+    mine, other = _iterations(first), _iterations(second)
+    shared = mine.keys() & other.keys()
+    if any(not mine[key] & other[key] for key in shared):
+        return "disjoint"
+    return "same" if shared else "whole"
+
+
+def _iterations(labels: Labels) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for label in labels:
+        if label[0] == "loop":
+            found.setdefault(int(label[1]), set()).add(int(label[2]))
+    return found
+
+
+def events_behind(labels: Labels, trace: Trace, kind: str) -> tuple[Event, ...]:
+    """The events that labels of a kind (`upd`, `score`) point to, in order."""
+    indices = sorted({int(label[1]) for label in labels if label[0] == kind})
+    return tuple(trace.events[index] for index in indices if index < len(trace.events))
+
+
+def is_silent(event: Event, trace: Trace) -> bool:
+    """Whether a condition on the way to the event prints something that no log shows: the run may not have gone there."""
+    return any(site in trace.silent for site in event.conditions)
+
+
+def updates_in(labels: Labels, trace: Trace) -> tuple[Event, ...]:
+    return events_behind(labels, trace, "upd")
+
+
+def scores_of(event: Event, trace: Trace) -> tuple[Event, ...]:
+    """The losses that flow into a report (or anything else)."""
+    return events_behind(event.labels, trace, "score")
+
+
+def headline_reports(trace: Trace, submission: Submission) -> tuple[Event, ...]:
+    """Reports that print the headline metric: their fixed text stands in the log line that the headline was read from. Without
+    such a line: every report that a validation loss flows into."""
+    scored = [event for event in trace.of("report") if any(has_source(score.tokens, "val") for score in scores_of(event, trace))]
+    lines = [metric.source.excerpt for metric in _headline_metrics(submission)]
+    matched = [event for event in scored if any(_matches(event.text, line) for line in lines)]
+    return tuple(matched or scored)
+
+
+def reports_printing(trace: Trace, line: str) -> tuple[Event, ...]:
+    """Reports with a score whose fixed text stands in a log line: of several, those with the most fixed words."""
+    matched = [event for event in trace.of("report") if scores_of(event, trace) and _matches(event.text, line)]
+    longest = max((len(event.text.split()) for event in matched), default=0)
+    return tuple(event for event in matched if len(event.text.split()) == longest)
+
+
+def is_matched(trace: Trace, submission: Submission) -> bool:
+    """Whether the headline's own log line was found among the reports."""
+    lines = [metric.source.excerpt for metric in _headline_metrics(submission)]
+    return any(_matches(event.text, line) for event in trace.of("report") for line in lines)
+
+
+def _headline_metrics(submission: Submission) -> list[Metric]:
+    return [chosen.metric for chosen in headline_runs(submission) if chosen.metric is not None]
+
+
+def _matches(text: str, line: str) -> bool:
+    """Whether all words of a report's fixed text stand in the line, in order."""
+    position = 0
+    words = [word for word in text.replace(":", ": ").replace("=", "= ").split() if any(char.isalpha() for char in word)]
+    if not words:
+        return False
+    for word in words[:12]:
+        found = line.find(word.rstrip(":=,("), position)
+        if found < 0:
+            return False
+        position = found
+    return True

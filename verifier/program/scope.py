@@ -1,0 +1,72 @@
+"""Names of the interpreted program: one scope for each call, module and class body."""
+
+from __future__ import annotations
+
+from verifier.program.values import Site, Value, join
+
+
+class Scope:
+    """Names to values. `parent` is the enclosing scope for look-ups; class bodies are skipped by functions inside them."""
+
+    __slots__ = ("module", "names", "outer", "parent", "returns", "yields")
+
+    def __init__(self, module: ModuleText, parent: Scope | None = None) -> None:
+        self.module = module
+        self.parent = parent
+        self.names: dict[str, Value] = {}
+        self.outer: dict[str, Scope] = {}
+        """Names declared `global` or `nonlocal`, with the scope they live in."""
+        self.returns: list[Value] = []
+        self.yields: list[Value] = []
+
+    def find(self, name: str) -> Value | None:
+        scope: Scope | None = self
+        while scope is not None:
+            value = scope.names.get(name)
+            if value is not None:
+                return value
+            scope = scope.parent
+        return None
+
+    def bind(self, name: str, value: Value) -> None:
+        target = self.outer.get(name)
+        (target or self).names[name] = value
+
+    @property
+    def root(self) -> Scope:
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+
+class ModuleText:
+    """One text of the program that is executed: a file or a layer of it."""
+
+    __slots__ = ("layer", "name", "path", "sites")
+
+    def __init__(self, name: str, path: str, layer: int) -> None:
+        self.name = name
+        self.path = path
+        self.layer = layer
+        self.sites: dict[int, Site] = {}
+
+    def site(self, line: int) -> Site:
+        found = self.sites.get(line)
+        if found is None:
+            found = self.sites[line] = Site(self.path, self.layer, line)
+        return found
+
+
+def join_names(first: dict[str, Value], second: dict[str, Value]) -> dict[str, Value]:
+    """The names after two paths meet; a name that only one path binds keeps that value."""
+    joined = dict(first)
+    for name, value in second.items():
+        known = joined.get(name)
+        joined[name] = value if known is None or known is value else join(known, value)
+    return joined
+
+
+def scope_of(site: Site) -> Scope:
+    """An empty scope for a call that no text of the program spells out."""
+    return Scope(ModuleText("", site.path, site.layer))
