@@ -1,0 +1,159 @@
+"""What the probes prove about rules: CAU002 and NRM001, and the two rules of adaptation that an execution can decide too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from audits.dynamic.access import probe_access
+from audits.dynamic.accounting import probe_bpb, probe_size
+from audits.dynamic.canary import probe_canary
+from audits.dynamic.coverage import probe_coverage
+from audits.dynamic.order import probe_artifact_updates, probe_order
+from audits.dynamic.perturbation import probe_prefix
+from audits.dynamic.probe import Probe
+from verifier.engine.context import Context
+from verifier.evidence import Location, excerpt
+from verifier.execution.experiment import Experiment
+from verifier.rule import Confidence, Decision, Finding, Outcome, Rule, Tier
+
+MEMO = "probes"
+PROBES: tuple[Callable[[Experiment], Probe], ...] = (
+    probe_canary, probe_prefix, probe_order, probe_artifact_updates, probe_coverage, probe_bpb, probe_size, probe_access,
+)  # fmt: skip
+TOY = "at toy size, on one CPU process, under the settings of the run"
+
+
+def answer_probes(experiment: Experiment) -> dict[str, Probe]:
+    """All probes by name."""
+    answers = [probe(experiment) for probe in PROBES]
+    return {answer.name: answer for answer in answers}
+
+
+def deciding(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The same rules; those that an execution can decide ask the probes and count as dynamic."""
+    return tuple(replace(rule, check=CHECKS[rule.code], tier=Tier.DYNAMIC) if rule.code in CHECKS else rule for rule in rules)
+
+
+def decide_causality(context: Context) -> Decision:
+    prefix = _probes(context)["prefix-perturbation"]
+    return _follow(context, prefix, f"{prefix.summary} ({TOY})")
+
+
+def decide_normalization(context: Context) -> Decision:
+    probes = _probes(context)
+    canary, prefix, order = probes["noise-canary"], probes["prefix-perturbation"], probes["score-before-update"]
+    if canary.outcome in (Outcome.FAIL, Outcome.REVIEW):
+        explained = [probe for probe in (order, prefix) if probe.outcome in (Outcome.FAIL, Outcome.REVIEW)]
+        if explained:
+            return Decision.not_available(
+                f"{canary.summary}; {explained[0].name} explains that already ({explained[0].summary}), so the sum of the "
+                "probabilities can't be judged apart from it"
+            )
+        seem = "" if canary.outcome is Outcome.FAIL else "seem to "
+        return _follow(
+            context,
+            canary,
+            f"the probabilities that the scores imply {seem}sum to more than one over all streams: {canary.summary}",
+        )
+    if canary.outcome is Outcome.PASS and prefix.outcome is Outcome.PASS:
+        if not _plain_cross_entropies(context):
+            return Decision.not_available("some counted losses are no plain cross entropies over the whole vocabulary")
+        return Decision.passed(
+            "the printed loss is the mean of cross entropies over the whole vocabulary, their distributions do not depend on the target or on what "
+            f"follows it, and nothing is gained on random tokens ({TOY})"
+        )
+    missing = canary if canary.outcome is not Outcome.PASS else prefix
+    return Decision.not_available(f"{missing.name}: {missing.summary}")
+
+
+def decide_adaptation(context: Context) -> Decision:
+    """TTT001: steps after the artifact was written (those before it are TTT002's)."""
+    probes = _probes(context)
+    order, artifact = probes["score-before-update"], probes["updates-before-artifact"]
+    if order.outcome is Outcome.FAIL and order.facts.get("trained_after_artifact") == 0:
+        return Decision.not_applicable(f"every such step came before the artifact was written: {artifact.summary}")
+    return _with_effect(context, order)
+
+
+def decide_prequant(context: Context) -> Decision:
+    return _with_effect(context, _probes(context)["updates-before-artifact"])
+
+
+def _with_effect(context: Context, probe: Probe) -> Decision:
+    """A step that shows in no score may have been taken on a copy that is thrown away: then a human looks."""
+    prefix = _probes(context)["prefix-perturbation"]
+    if probe.outcome is Outcome.FAIL and prefix.outcome is not Outcome.FAIL:
+        reason = f"{probe.summary}; whether that reaches the scores is not shown: {prefix.summary}"
+        return _follow(context, replace(probe, outcome=Outcome.REVIEW), reason)
+    if probe.outcome is Outcome.FAIL:
+        return _follow(context, probe, f"{probe.summary}; {prefix.summary}")
+    if probe.outcome is Outcome.PASS and prefix.outcome is not Outcome.PASS:
+        # Learning without an optimizer is not seen here: only scores that stay put show that there was none.
+        return Decision.not_available(f"{probe.summary}; but prefix-perturbation: {prefix.summary}")
+    return _follow(context, probe, f"{probe.summary} ({TOY})")
+
+
+def _follow(context: Context, probe: Probe, reason: str) -> Decision:
+    """The probe's outcome as the rule's."""
+    if probe.outcome in (Outcome.FAIL, Outcome.REVIEW):
+        finding = Finding(
+            probe.outcome,
+            reason,
+            places(context, probe.sites),
+            Confidence.HIGH if probe.outcome is Outcome.FAIL else Confidence.MEDIUM,
+            probe.measured,
+            probe.limit,
+        )
+        return Decision(probe.outcome, reason, (finding,))
+    return Decision(probe.outcome, reason if probe.outcome is Outcome.PASS else reason.removesuffix(f" ({TOY})"))
+
+
+def places(context: Context, sites: Iterable[str]) -> tuple[Location, ...]:
+    """Sites of a run (`file:line function`) as places in the submission; the script as a whole where none is known."""
+    program = context.submission.program
+    main = program.body or program.main
+    assert main is not None
+    found: list[Location] = []
+    for site in sites:
+        name, _, rest = site.partition(":")
+        line = rest.partition(" ")[0]
+        # Code of a packed script runs under a name in angle brackets.
+        member = next((one for one in program.members if one.path.rsplit("/", 1)[-1] == name), main)
+        layer, text = member.effective if name.startswith("<") else (0, member.text)
+        lines = text.splitlines()
+        number = int(line) if line.isdecimal() and 0 < int(line) <= len(lines) else None
+        shown = lines[number - 1][:2000] if number is not None else ""
+        found.append(Location(member.path, number, None, layer, excerpt(shown)))
+    return tuple(found) or (Location(main.path),)
+
+
+def _plain_cross_entropies(context: Context) -> bool:
+    experiment = _experiment(context)
+    run = experiment.base.run if experiment.base is not None else None
+    if run is None or run.final is None or run.final.how == "logarithms":
+        return False
+    counted = {int(number) for number in run.formed[run.final.indices]}
+    spans = [span for span in run.observations.spans if span.number in counted]
+    size = run.data.tokenizer.size
+    return bool(spans) and all(span.plain and span.width >= size for span in spans)
+
+
+def _probes(context: Context) -> Mapping[str, Probe]:
+    held = context.memo.get(MEMO)
+    if not isinstance(held, dict):
+        held = context.memo[MEMO] = answer_probes(_experiment(context))
+    return held
+
+
+def _experiment(context: Context) -> Experiment:
+    held = context.memo.get("experiment")
+    return held if isinstance(held, Experiment) else Experiment(why_not="nothing was run")
+
+
+CHECKS: dict[str, Callable[[Context], Decision]] = {
+    "CAU002": decide_causality,
+    "NRM001": decide_normalization,
+    "TTT001": decide_adaptation,
+    "TTT002": decide_prequant,
+}

@@ -1,0 +1,116 @@
+"""The seam to the sandbox: a prepared working folder and a Python in, how it ended and what it left out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import verifier
+from verifier.limits import MIB
+from verifier.sandbox.policy import Reason, SandboxLimits, SandboxPolicy
+from verifier.sandbox.run import run
+
+CHILD = "verifier.execution.child"
+PLAN, RECORD, CODE = "probe-plan.json", "probe-record", "probe-code"
+OWN = frozenset({PLAN, RECORD, CODE})
+"""Names in the working folder that are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. `reason` is the sandbox's word, `detail` its line; `output` the tails of both streams."""
+
+    reason: Reason
+    exit_code: int | None
+    seconds: float
+    peak_memory: int
+    tier: str | None
+    detail: str
+    output: str
+    weaknesses: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def started(self) -> bool:
+        return self.reason is not Reason.NOT_AVAILABLE
+
+
+def launch(
+    inputs: Sequence[tuple[str, Path]],
+    results: Path,
+    environment: Mapping[str, str],
+    python: Path,
+    seconds: float,
+    *,
+    unsafe: bool,
+) -> Ending:
+    """Run the child on copies of `inputs` (name in the working folder, file or folder) for at most `seconds` of wall time.
+
+    What the run leaves is copied to `results`. `python` must have torch; `unsafe` allows a machine without any isolation.
+    """
+    prefix = python.parent.parent
+    visible = dict.fromkeys((prefix, *_base_of(prefix)))
+    try:
+        policy = SandboxPolicy(
+            read_only=tuple(visible),
+            inputs=(*inputs, *_own_code()),
+            results=results,
+            limits=SandboxLimits(
+                wall_seconds=seconds,
+                cpu_seconds=2 * seconds,
+                memory=8192 * MIB,
+                address_space=64 * 1024 * MIB,
+                open_files=1024,
+                scratch=1024 * MIB,
+                processes=128,
+            ),
+            environment=(
+                *environment.items(),
+                ("PYTHONPATH", f"./{CODE}"),
+                ("PYTHONHASHSEED", "0"),
+                ("PYTHONDONTWRITEBYTECODE", "1"),
+                ("OMP_NUM_THREADS", "1"),
+                ("MKL_NUM_THREADS", "1"),
+            ),
+            unsafe=unsafe,
+        )
+    except ValueError as failure:  # a folder or a value that the sandbox does not take
+        return Ending(Reason.NOT_AVAILABLE, None, 0.0, 0, None, str(failure), "")
+    result = run((str(python), "-m", CHILD, PLAN), policy)
+    output = (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
+    return Ending(
+        result.reason,
+        result.exit_code,
+        result.wall_seconds,
+        result.peak_memory,
+        result.tier.value if result.tier is not None else None,
+        result.detail,
+        output[-20_000:],
+        result.weaknesses,
+        tuple(problem.message for problem in result.problems),
+    )
+
+
+def _base_of(prefix: Path) -> tuple[Path, ...]:
+    """The installation a virtual environment was made from."""
+    config = prefix / "pyvenv.cfg"
+    if not config.is_file():
+        return ()
+    for line in config.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "home" and Path(value.strip()).is_absolute():
+            return (Path(value.strip()).resolve().parent,)
+    return ()
+
+
+def _own_code() -> tuple[tuple[str, Path], ...]:
+    """The child's modules as inputs: a copy needs no way to the place where this package is installed."""
+    root = Path(verifier.__file__).resolve().parent
+    files = [root / "__init__.py", root / "execution" / "__init__.py", *sorted((root / "execution" / "child").glob("*.py"))]
+    return tuple((f"{CODE}/verifier/{file.relative_to(root).as_posix()}", file) for file in files)
+
+
+def default_python() -> Path:
+    return Path(sys.executable)

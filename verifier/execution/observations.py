@@ -1,0 +1,152 @@
+"""Reading a record back: events, losses and what was counted, checked and bounded. Nothing in it is trusted to be well formed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.limits import MIB
+
+EVENT_FILE = 256 * MIB
+ARRAY_FILE = 256 * MIB
+LINE = 4_000
+EVENTS = 250_000
+
+
+class BadRecord(Exception):
+    """The record can't be read: missing, cut off, or not what the recorder writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`number` orders the events of a run; `entries` hold what the kind of event has."""
+
+    number: int
+    kind: str
+    entries: dict[str, Any]
+
+    def text(self, name: str) -> str:
+        value = self.entries.get(name)
+        return value if isinstance(value, str) else ""
+
+    def whole(self, name: str) -> int:
+        value = self.entries.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Losses `start` to `start + count` formed by one call. `grad`: under a gradient; `width`: size of the distribution;
+    `plain`: neither weighted nor smoothed."""
+
+    number: int
+    start: int
+    count: int
+    grad: bool
+    width: int
+    plain: bool
+    site: str
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """All that one run left. The arrays have one entry per loss; `counted` are indices into them in the order of counting."""
+
+    events: tuple[Event, ...]
+    targets: NDArray[np.int32]
+    losses: NDArray[np.float32]
+    rows: NDArray[np.uint64]
+    counted: NDArray[np.int64]
+    logs: NDArray[np.float64]
+    """Logarithms of probabilities that the script took outside of torch."""
+
+    def of(self, *kinds: str) -> tuple[Event, ...]:
+        return tuple(event for event in self.events if event.kind in kinds)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """The cross entropies in order. Raises `BadRecord` when they don't tile the arrays."""
+        spans: list[Span] = []
+        expected = 0
+        for event in self.of("scores"):
+            start, count = event.whole("start"), event.whole("count")
+            if start != expected or start + count > len(self.losses):
+                raise BadRecord("the record's losses and its events do not fit together")
+            expected = start + count
+            spans.append(
+                Span(
+                    event.number,
+                    start,
+                    count,
+                    event.entries.get("grad") is True,
+                    event.whole("width"),
+                    event.entries.get("plain") is True,
+                    event.text("site"),
+                )
+            )
+        return tuple(spans)
+
+    @cached_property
+    def end(self) -> Event | None:
+        ends = self.of("end")
+        return ends[-1] if ends else None
+
+    @property
+    def completed(self) -> bool:
+        return self.end is not None and self.end.entries.get("ok") is True
+
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """Limits of the recorder that the run hit."""
+        return tuple(event.text("what") for event in self.of("limit"))
+
+
+def read_observations(folder: Path) -> Observations:
+    """Raises `BadRecord`."""
+    try:
+        arrays = (
+            _array(folder / "targets.i32", np.dtype("<i4")),
+            _array(folder / "losses.f32", np.dtype("<f4")),
+            _array(folder / "rows.u64", np.dtype("<u8")),
+        )
+        counted = _array(folder / "counted.i64", np.dtype("<i8"))
+        logs = _array(folder / "logs.f64", np.dtype("<f8"))
+        events = _events(folder / "events.jsonl")
+    except OSError as failure:
+        raise BadRecord(f"the record can't be read: {failure.strerror}") from failure
+    # A killed run may have flushed one array further than another.
+    length = min(len(values) for values in arrays)
+    if len(counted) and (int(counted.min()) < 0 or int(counted.max()) >= length):
+        raise BadRecord("the record counts losses that it does not hold")
+    return Observations(events, arrays[0][:length], arrays[1][:length], arrays[2][:length], counted, logs)
+
+
+def _array(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:
+    if path.is_symlink() or path.stat().st_size > ARRAY_FILE:
+        raise BadRecord(f"{path.name} is larger than {ARRAY_FILE} bytes, or a link")
+    data = path.read_bytes()
+    return np.frombuffer(data[: len(data) - len(data) % kind.itemsize], dtype=kind)
+
+
+def _events(path: Path) -> tuple[Event, ...]:
+    if path.is_symlink() or path.stat().st_size > EVENT_FILE:
+        raise BadRecord(f"{path.name} is larger than {EVENT_FILE} bytes, or a link")
+    events: list[Event] = []
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        if len(line) > LINE or len(events) >= EVENTS:
+            raise BadRecord("the record holds a line or a number of lines that the recorder does not write")
+        try:
+            entries = json.loads(line)
+            number, kind = entries.pop("n"), entries.pop("kind")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
+            raise BadRecord("the record holds a line that is no event") from failure
+        if not isinstance(number, int) or not isinstance(kind, str):
+            raise BadRecord("the record holds a line that is no event")
+        events.append(Event(number, kind, entries))
+    return tuple(events)
