@@ -21,6 +21,7 @@ _PULL = "https://github.com/openai/parameter-golf/pull/"
 _WEIGHTS_AGAIN = "tokens are scored a second time with weights that a first pass trained on them"
 _TABLE_AGAIN = "tokens are scored with a table that a pass over them filled before"
 _FIRST_SCORE = "Report the first score of each token, formed with what came before it."
+_NOT_CERTAIN = "; whether the headline is chosen that way is not certain"
 _ELEMENTWISE = ("torch.minimum", "torch.maximum", "numpy.minimum", "numpy.maximum", "torch.fmin", "numpy.fmin")
 
 
@@ -47,15 +48,22 @@ def _choices(adaptation: Adaptation, analysis: Analysis) -> Iterator[Finding]:
             continue
         report, sure = concerned
         repeated = bool(choice.loops) or choice.text in _ELEMENTWISE
-        proven = not adaptation.assumed and sure and repeated and is_sure(trace, *passes, choice, report)
+        checkpoints = _trained_between(*passes, trace)
+        proven = not adaptation.assumed and sure and repeated and not checkpoints and is_sure(trace, *passes, choice, report)
         yield Finding(
             Outcome.FAIL if proven else Outcome.REVIEW,
             "the reported loss is the better of several losses of the same tokens"
-            + ("" if proven else "; whether the headline is chosen that way is not certain"),
+            + ("" if proven else "; the passes are of checkpoints of one training" if checkpoints else _NOT_CERTAIN),
             chain(analysis, trace, *passes, choice, report),
             Confidence.HIGH if proven else Confidence.MEDIUM,
             remediation="Report one score a token, from one pass.",
         )
+
+
+def _trained_between(first: Event, second: Event, trace: Trace) -> bool:
+    """Whether training on training tokens goes on between the passes: these then score different models, not one several times."""
+    between = trace.events[first.index + 1 : second.index]
+    return any(event.kind in ("loss", "update") and has_source(event.tokens, "train") for event in between)
 
 
 def _passes_compared(choice: Event, trace: Trace) -> tuple[Event, Event] | None:

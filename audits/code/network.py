@@ -16,6 +16,7 @@ _TOOLS = re.compile(
 )
 """Programs that a script starts to fetch data."""
 _INSTALLS = re.compile(r"\b(?:pip3?|uv|conda|apt|apt-get)\b.{0,40}\binstall\b")
+_PACKAGES = re.compile(r"\bget-pip\b|\bpypi\.org\b|\bpypa\.io\b|\bpythonhosted\.org\b|\bdownload\.pytorch\.org\b|\.whl\b")
 _HARMLESS = (
     "kernels.get_kernel", "socket.gethostname", "socket.gethostbyname", "socket.getfqdn", "socket.socket", "huggingface_hub.login",
     "huggingface_hub.HfApi", "urllib.request.Request", "requests.Session", "socket.AF_INET", "socket.SOCK_STREAM",
@@ -55,7 +56,7 @@ def _fetches(events: tuple[Event, ...]) -> list[Event]:
 def _describe(analysis: Analysis, event: Event) -> Finding:
     places = tuple(dict.fromkeys(analysis.location(site) for site in (event.site, *event.stack[-1:])))
     what = " ".join(event.text.split())[:120]
-    if event.kind == "process" and _INSTALLS.search(event.text):
+    if _PACKAGES.search(event.text) or (event.kind == "process" and _INSTALLS.search(event.text)):
         return Finding(Outcome.INFO, f"a package is installed while the script runs: {what}", places)
     if event.kind == "network" and event.text.startswith(_HARMLESS):
         return Finding(Outcome.INFO, f"compute kernels or the machine's own name, no payload: {what}", places)

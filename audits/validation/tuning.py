@@ -113,7 +113,11 @@ def _by_data_flow(analysis: Analysis, submission: Submission) -> list[Finding]:
         if not after:
             continue
         sites = [trace.loops[loop].site, tried[-1].site, chosen, after[-1].site]
-        return [_found(analysis, sites, tried[-1].certain and after[-1].certain)]
+        # Keeping the best checkpoint of a training is a choice by validation score, but none of a mixer or gate.
+        training = any(has_source(one.tokens, "train") and (loop, 1) in one.loops for one in trace.of("update"))
+        if training:
+            return [_found(analysis, sites, "; the states are checkpoints of one training, which the rules do not name")]
+        return [_found(analysis, sites, _unless_certain(tried[-1], after[-1]))]
     return []
 
 
@@ -128,7 +132,7 @@ def _minimum(analysis: Analysis, headline: list[Event]) -> Finding | None:
         for tried in groups.values():
             if len(tried) > 1:
                 last = list(tried.values())[-1]
-                return _found(analysis, [last.site, event.site], event.certain and last.certain)
+                return _found(analysis, [last.site, event.site], _unless_certain(event, last))
     return None
 
 
@@ -139,11 +143,15 @@ def _constants(score: Event) -> tuple[object, ...]:
     return tuple(one.const for one in given if isinstance(one, Data) and isinstance(one.const, int | float | str))
 
 
-def _found(analysis: Analysis, sites: list[Site], certain: bool) -> Finding:
+def _unless_certain(*events: Event) -> str:
+    certain = all(event.certain for event in events)
+    return "" if certain else "; a setting whose value is not known decides whether this runs"
+
+
+def _found(analysis: Analysis, sites: list[Site], doubt: str) -> Finding:
     return Finding(
-        Outcome.FAIL if certain else Outcome.REVIEW,
-        "several settings are scored on the same validation tokens, and the one with the better score makes the headline"
-        + ("" if certain else "; a setting whose value is not known decides whether this runs"),
+        Outcome.REVIEW if doubt else Outcome.FAIL,
+        "several settings are scored on the same validation tokens, and the one with the better score makes the headline" + doubt,
         tuple(dict.fromkeys(analysis.location(site) for site in sites)),
         remediation="Choose constants of the evaluation on held-out training documents.",
     )
