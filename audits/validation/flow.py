@@ -49,15 +49,6 @@ def is_artifact(event: Event) -> bool:
     )
 
 
-def gradient_steps(trace: Trace, kind: str) -> tuple[Event, ...]:
-    """Updates by gradients of losses on this data."""
-    return tuple(
-        event
-        for event in trace.of("update")
-        if has_source(event.tokens, kind) and any(label[0] == "score" for label in event.labels)
-    )
-
-
 def constructions(trace: Trace, kind: str) -> tuple[Construction, ...]:
     """Weights loaded or shipped that depend on data of this kind without a gradient step: ranges, Hessians, pruning, averages."""
     found = []
