@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from verifier.engine.context import Context
+from verifier.ledger.claims import headline_runs
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event, Trace
 from verifier.program.queries import has_source, headline_reports, is_matched, is_silent, scores_of
@@ -77,9 +78,10 @@ def unanswered(context: Context) -> Decision | None:
 
 
 def cleared(context: Context, reason: str) -> Decision:
-    """`pass` if the whole program was followed, else `not-available`."""
+    """`pass` if the whole program was followed and the headline of the logs is printed by it, else `not-available`."""
     analysis = analysis_of(context)
-    gaps = (*analysis.doubts, *analysis.run.incomplete)
-    if gaps:
-        return Decision.not_available(f"the script could not be followed to its end: {gaps[0].message}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
+    if not headline_of(analysis, analysis.run).matched and any(one.metric for one in headline_runs(context.submission)):
+        return Decision.not_available("the line of the script that prints the headline metric was not found")
     return Decision.passed(reason)

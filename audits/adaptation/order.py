@@ -11,7 +11,7 @@ from verifier.engine.context import Context
 from verifier.ledger.claims import claimed_runs
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event, Trace
-from verifier.program.queries import events_behind, has_source, slice_of, updates_in
+from verifier.program.queries import events_behind, has_source, iterations_of, slice_of, updates_in
 from verifier.program.values import Data, Labels, Site
 
 _NODES = 3000
@@ -124,7 +124,7 @@ def learns_from_validation(update: Event, trace: Trace) -> bool:
 
 def relation_of(before: Event, after: Event) -> str:
     """How the tokens of an earlier event lie to those of a later one, by the loops that cut the text into pieces."""
-    first, second = _iterations(_chosen(before)), _iterations(_chosen(after))
+    first, second = iterations_of(_chosen(before)), iterations_of(_chosen(after))
     shared = first.keys() & second.keys()
     running, now = dict(before.loops), dict(after.loops)
     # A loop that both run in and that chooses the tokens of both: its iterations are the pieces, in order.
@@ -146,14 +146,6 @@ def _chosen(event: Event) -> Labels:
         if loops & event.tokens:
             labels |= loops
     return labels
-
-
-def _iterations(labels: Labels) -> dict[int, set[int]]:
-    found: dict[int, set[int]] = {}
-    for label in labels:
-        if label[0] == "loop":
-            found.setdefault(int(label[1]), set()).add(int(label[2]))
-    return found
 
 
 def _reshuffled(update: Event, score: Event) -> bool:

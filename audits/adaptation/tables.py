@@ -9,7 +9,7 @@ from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event
 from verifier.program.machine import VIEWS
 from verifier.program.queries import has_source, slice_of
-from verifier.program.values import Choice, Data, Value, labels_of
+from verifier.program.values import Choice, Data, Value, is_scored, labels_of
 
 _COUNTS = frozenset({"bincount", "histc", "histogram"})
 _PLACES = frozenset({"where", "nonzero", "flatnonzero", "argwhere", "arange", "argsort", "searchsorted", "isin"})
@@ -70,7 +70,7 @@ def _counted_at_once(lookup: Event) -> list[Event]:
     found = []
     for table in _tables(lookup.values[0]):
         for node in slice_of(table, 40) if isinstance(table, Data) else ():
-            if _operation(node) in _COUNTS and has_source(node.labels, "val") and not _is_scored(node) and node.site is not None:
+            if _operation(node) in _COUNTS and has_source(node.labels, "val") and not is_scored(node) and node.site is not None:
                 made = Event(
                     "write", -1, node.site, node.labels, node.labels, (node,), "", lookup.guards, (), (), False, lookup.function
                 )
@@ -87,15 +87,11 @@ def _is_counting(event: Event) -> bool:
     """Whether a write puts down what validation tokens look like: under a key made of tokens, or as counts of such keys. Figures
     that are kept for each token are results, not something that is learned."""
     value = event.values[-1]
-    if not has_source(event.tokens, "val") or _is_scored(value) or any(label[0] == "model" for label in event.tokens):
+    if not has_source(event.tokens, "val") or is_scored(value) or any(label[0] == "model" for label in event.tokens):
         return False
     if len(event.values) > 2 and has_source(labels_of(event.values[1]), "val") and not _is_place(event.values[1]):
         return True
     return any(_operation(node) in _COUNTS for node in slice_of(value, 40))
-
-
-def _is_scored(value: Value) -> bool:
-    return any(label[0] == "score" for label in labels_of(value))
 
 
 def _is_place(key: Value) -> bool:

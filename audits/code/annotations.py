@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from audits.code.sources import Function, functions_in, own_nodes, place, program_sources, why_not
+from audits.code.sources import Function, functions_in, name_of, own_nodes, place, program_sources, why_not
 from verifier.engine.context import Context
 from verifier.program.analysis import ProgramText
 from verifier.rule import Decision, Finding, Level, Outcome, Rule
@@ -86,7 +86,7 @@ def _returns_directly(function: Function) -> bool:
 
 
 def _name(decorator: ast.expr) -> str:
-    return _last(decorator.func if isinstance(decorator, ast.Call) else decorator)
+    return name_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
 
 
 def _alternatives(annotation: ast.expr) -> list[tuple[str, int | None]] | None:
@@ -103,20 +103,16 @@ def _alternatives(annotation: ast.expr) -> list[tuple[str, int | None]] | None:
             found.append(("None", None))
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
             pending += [node.left, node.right]
-        elif isinstance(node, ast.Subscript) and _last(node.value) in ("Optional", "Union"):
+        elif isinstance(node, ast.Subscript) and name_of(node.value) in ("Optional", "Union"):
             pending += node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            if _last(node.value) == "Optional":
+            if name_of(node.value) == "Optional":
                 found.append(("None", None))
         else:
-            kind = _PLAIN.get(_last(node.value if isinstance(node, ast.Subscript) else node))
+            kind = _PLAIN.get(name_of(node.value if isinstance(node, ast.Subscript) else node))
             if kind is None:
                 return None
             found.append((kind, _length(node) if kind == "tuple" else None))
     return found
-
-
-def _last(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _length(node: ast.expr) -> int | None:

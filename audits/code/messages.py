@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from audits.code.sources import Function, dotted, functions_in, own_nodes, place, program_sources, why_not
+from audits.code.sources import Function, dotted, functions_in, name_of, own_nodes, place, program_sources, why_not
 from verifier.engine.context import Context
 from verifier.program.analysis import ProgramText
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
@@ -225,12 +225,8 @@ def _takes_deviation(node: ast.AST) -> bool:
 def _searches(node: ast.AST) -> bool:
     """Anything that looks like trying clip values: a loop that takes quantiles, or names of candidates and their errors."""
     if isinstance(node, ast.For | ast.While | ast.ListComp | ast.GeneratorExp):
-        return any(_LOOPED.search(_word(inner)) for inner in ast.walk(node))
-    return _SEARCHES.search(_word(node)) is not None
-
-
-def _word(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        return any(_LOOPED.search(name_of(inner)) for inner in ast.walk(node))
+    return _SEARCHES.search(name_of(node)) is not None
 
 
 MESSAGE_CONTRADICTS_CODE = Rule(

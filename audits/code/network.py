@@ -36,9 +36,8 @@ def check(context: Context) -> Decision:
     findings = [_describe(analysis, event) for event in _fetches(trace.of("network", "process"))]
     if any(finding.outcome is not Outcome.INFO for finding in findings):
         return Decision.of(findings)
-    if analysis.doubts or trace.incomplete:
-        problem = (*analysis.doubts, *trace.incomplete)[0]
-        return Decision.not_available(f"the execution is not known as a whole: {problem.message}", *findings)
+    if gap := analysis.gap():
+        return Decision.not_available(gap, *findings)
     reached = len(trace.reached)
     return Decision.passed(f"none of the {reached} statements that the run executes fetches data or weights", *findings)
 

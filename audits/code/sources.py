@@ -65,6 +65,11 @@ def blocks_of(tree: ParsedTree) -> list[Block]:
     return blocks
 
 
+def name_of(node: ast.AST) -> str:
+    """The last name of an expression: `table` for `self.cache.table`; empty for anything else."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
 def dotted(node: ast.AST) -> str:
     """`self.cache.table` for a chain of attributes on a name; empty for anything else."""
     parts: list[str] = []

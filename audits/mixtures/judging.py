@@ -33,9 +33,8 @@ def judge(context: Context, suspects: Suspects, absent: str) -> Decision:
     findings = suspects(context, analysis, flow)
     if findings:
         return Decision.of(findings)
-    problems = (*analysis.doubts, *analysis.run.incomplete)
-    if problems:
-        return Decision.not_available(f"the script was not followed as a whole: {problems[0].message}")
+    if gap := analysis.gap(native=False):
+        return Decision.not_available(gap)
     if not flow.matched or not flow.reports:
         return Decision.not_available("the line of the script that prints the headline metric was not found")
     if not flow.complete:

@@ -39,8 +39,8 @@ def check(context: Context) -> Decision:
     found = {payload.path: payload for payload in (*_modules(analysis), *_native(analysis), *_opened(analysis))}
     payloads = sorted(found.values(), key=lambda payload: (-payload.size, payload.path))
     if not payloads:
-        if analysis.doubts:
-            return Decision.not_available(f"the program is not read as a whole: {analysis.doubts[0].message}")
+        if gap := analysis.gap():
+            return Decision.not_available(gap)
         return Decision.passed("the script needs no file of the folder beside itself, the model and the tokenizer")
     extra = sum(payload.size for payload in payloads)
     total = _largest_total(submission)

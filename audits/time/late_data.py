@@ -25,7 +25,7 @@ def late_training_data(context: Context) -> LateData:
     if not analysis.available:
         return LateData((), False, False)
     trace = analysis.run
-    complete = not trace.incomplete and not analysis.doubts
+    complete = not analysis.gap()
     for found in constructions(trace, "train"):
         if found.trained:
             places = tuple(dict.fromkeys(analysis.location(site) for site in (found.collected, found.used.site)))

@@ -22,9 +22,8 @@ def check(context: Context) -> Decision:
     ]
     if found:
         return Decision.of([_finding(found, analysis)])
-    if trace.incomplete or analysis.doubts:
-        reason = (*trace.incomplete, *analysis.doubts)[0].message
-        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
     return Decision.passed("no weights that are loaded or shipped depend on validation tokens other than by gradient steps")
 
 

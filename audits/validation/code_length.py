@@ -11,7 +11,7 @@ from verifier.ledger.claims import claimed_runs
 from verifier.program.analysis import Analysis, ProgramText, analysis_of
 from verifier.program.events import Event
 from verifier.program.queries import events_behind, has_source, headline_reports, scores_of, slice_of
-from verifier.program.values import Data, Seq, Site, Value, labels_of
+from verifier.program.values import Data, Seq, Site, Value, is_scored, labels_of
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule, Tier
 
 _README = "https://github.com/openai/parameter-golf#readme"
@@ -43,9 +43,8 @@ def check(context: Context) -> Decision:
     )
     if finding is not None:
         return Decision.of([finding])
-    if trace.incomplete or analysis.doubts:
-        reason = (*trace.incomplete, *analysis.doubts)[0].message
-        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
     return Decision.passed(
         "the headline's losses are neither smoothed, weighted by position nor dropped by outcome, and ranks are summed"
     )
@@ -83,14 +82,10 @@ def _weighted(analysis: Analysis, reports: tuple[Event, ...]) -> Finding | None:
                 ):
                     continue
                 for loss, weight in (node.args, node.args[::-1]):
-                    if _is_loss_tensor(loss) and not _is_loss_tensor(weight) and _from_positions(weight):
+                    if is_scored(loss) and not is_scored(weight) and _from_positions(weight):
                         message = "the losses that make the headline are weighted by their position before they are averaged"
                         return _finding(analysis, report.certain, message, [node.site, report.site])
     return None
-
-
-def _is_loss_tensor(value: Value) -> bool:
-    return any(label[0] == "score" for label in labels_of(value))
 
 
 def _from_positions(value: Value) -> bool:

@@ -47,9 +47,8 @@ def check(context: Context) -> Decision:
     leaks = [crossing for crossing in open_ones if crossing.attention is not None]
     if leaks:
         return Decision.of([_leak(analysis, leaks, headline)])
-    if trace.incomplete or analysis.doubts:
-        reason = (*trace.incomplete, *analysis.doubts)[0].message
-        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
     if open_ones:
         place = analysis.location(open_ones[0].previous)
         message = "positions take in the state of the one before, across documents too; the scorer does not keep documents apart"

@@ -36,9 +36,8 @@ def check(context: Context) -> Decision:
     finding = _packed(analysis) or _answers(analysis)
     if finding is not None:
         return Decision.of([finding])
-    if trace.incomplete or analysis.doubts:
-        reason = (*trace.incomplete, *analysis.doubts)[0].message
-        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
     if not any(has_source(event.tokens, "val") for event in trace.of("loss", "lookup")):
         return Decision.not_available("no scoring of validation tokens was found in the script")
     return Decision.passed("nothing that is stored beside the weights is compared with, or placed at, validation targets")

@@ -43,9 +43,8 @@ def check(context: Context) -> Decision:
     if not analysis.available:
         return Decision.not_available(analysis.why_not)
     trace = analysis.run
-    if trace.incomplete or analysis.doubts:
-        reason = (*trace.incomplete, *analysis.doubts)[0].message
-        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
     steps = [event for event in trace.of("update") if has_source(event.tokens, "train") or has_source(event.tokens, "shards")]
     if not steps:
         return Decision.not_available("no training step on named training shards was found in the script")

@@ -38,10 +38,8 @@ def check(context: Context) -> Decision:
         return Decision.of(findings)
     if not analysis.available:
         return Decision.not_available(analysis.why_not)
-    trace = analysis.run
-    if trace.incomplete or analysis.doubts:
-        reason = (*trace.incomplete, *analysis.doubts)[0].message
-        return Decision.not_available(f"the script could not be followed to its end: {reason}")
+    if gap := analysis.gap():
+        return Decision.not_available(gap)
     return Decision.passed(
         "the script scores the validation set once for each setting, and the submission does not speak of a sweep of its mixture on it"
     )

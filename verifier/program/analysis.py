@@ -13,6 +13,7 @@ from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_co
 from verifier.limits import DEFAULT_LIMITS
 from verifier.program.events import Trace
 from verifier.program.interpreter import Interpreter, Text
+from verifier.program.library import NATIVE
 from verifier.program.machine import Budget
 from verifier.program.values import Site
 from verifier.program.witness import Witness, witness_branches
@@ -53,6 +54,20 @@ class Analysis:
     @property
     def available(self) -> bool:
         return not self.why_not
+
+    def gap(self, *, native: bool = True) -> str:
+        """Why what was seen is not the whole program, empty when it is: a rule that found nothing can't pass then. `native` is
+        False for rules that read machine code by themselves."""
+        problems = (*self.doubts, *self.run.incomplete)
+        if problems:
+            return f"the script is not followed as a whole: {problems[0].message}"
+        missing = self.submission.program.missing_imports
+        if missing:
+            return f"the script needs {missing[0][0]}, which is not in the folder"
+        compiled = next((event for event in self.run.of("opaque") if event.text.startswith(NATIVE)), None)
+        if compiled is not None and native:
+            return f"the script calls machine code, which is not followed ({compiled.text})"
+        return ""
 
     @cached_property
     def run(self) -> Trace:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from verifier.evidence import Location, Problem
 from verifier.program.events import Trace
+from verifier.program.library import NATIVE
 from verifier.program.machine import Budget, OutOfBudget
 from verifier.program.methods import Methods
 from verifier.program.scope import ModuleText, Scope
@@ -93,6 +94,9 @@ class Interpreter(Methods):
         finally:
             sys.setrecursionlimit(limit)
         state = self.state
+        for event in state.events:
+            if event.kind == "opaque" and not event.text.startswith(NATIVE):
+                self.problem("computed-code", event.site, f"code that the program makes itself is run ({event.text})")
         if not any(event.kind == "loss" for event in state.events):
             incomplete.append(Problem(Location(main.path, layer=main.layer), "no-loss", "no line that forms a loss was reached"))
         return Trace(

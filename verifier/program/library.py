@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from verifier.program.builtins import Builtins
-from verifier.program.machine import Budget
+from verifier.program.machine import Budget, has_tokens
+from verifier.program.operators import is_small
 from verifier.program.paths import fragments, message, source_of
 from verifier.program.scope import Scope
 from verifier.program.values import (
@@ -59,10 +61,24 @@ _NETWORK = (
     "kernels.get_kernel", "httpx.", "aiohttp.", "boto3.", "transformers.AutoModel", "transformers.AutoTokenizer", "ftplib.", "modelscope.",
 )  # fmt: skip
 _PROCESS = ("subprocess.", "os.system", "os.popen", "os.exec", "os.spawn")
-_OPAQUE = (
-    "ctypes.", "cffi.", "torch.ops.load_library", "torch.utils.cpp_extension.", "builtins.exec", "builtins.eval", "builtins.compile", "importlib.util.",
-    "builtins.__import__", "importlib.import_module", "runpy.", "cupy.RawKernel", "pycuda.", "torch.classes.load_library", "marshal.loads", "types.FunctionType",
+_COMPUTED = (
+    "builtins.exec", "builtins.eval", "builtins.compile", "builtins.__import__", "importlib.import_module", "importlib.util.spec_from",
+    "importlib.util.module_from", "runpy.", "marshal.loads", "types.FunctionType", "types.CodeType", "code.Interactive",
 )  # fmt: skip
+"""Python that the program makes while it runs."""
+NATIVE = (
+    "ctypes.", "cffi.", "torch.ops.load_library", "torch.classes.load_library", "torch.utils.cpp_extension.", "cupy.RawKernel", "cupy.RawModule", "pycuda.",
+)  # fmt: skip
+"""Machine code: not Python, but it may keep tables and fill arrays."""
+_PACKAGES = frozenset(sys.stdlib_module_names) | {
+    "torch", "numpy", "scipy", "mlx", "jax", "sentencepiece", "tokenmonster", "tokenizers", "tiktoken", "datasets", "huggingface_hub",
+    "flash_attn", "flash_attn_interface", "flash_attn_3", "triton", "fla", "mamba_ssm", "causal_conv1d", "liger_kernel", "kernels", "einops",
+    "gram_newton_schulz", "transformer_engine", "aiter", "numba", "cupy", "pycuda", "torchao", "bitsandbytes", "xformers", "apex",
+    "zstandard", "brotli", "lz4", "zstd", "constriction", "safetensors", "python_minifier", "msgpack", "xxhash", "blake3", "cffi",
+    "wandb", "tqdm", "rich", "matplotlib", "mpl_toolkits", "pandas", "pyarrow", "psutil", "pynvml", "dotenv", "requests", "modal",
+    "tensorboard", "yaml", "regex", "packaging", "typing_extensions", "torchvision", "setproctitle", "boto3",
+}  # fmt: skip
+"""Packages whose functions do what they are known for: none of them trains a model by itself."""
 _SELECTS = frozenset({"builtins.min", "builtins.max", "torch.min", "torch.max", "torch.minimum", "torch.maximum", "torch.where", "torch.fmin", "numpy.minimum",
                       "numpy.maximum", "numpy.where", "numpy.fmin", "numpy.min", "numpy.max", "torch.amin", "torch.amax", "numpy.select"})  # fmt: skip
 _SIZE_CALLS = frozenset({"torch.numel", "numpy.size", "numpy.shape", "torch.zeros_like", "torch.empty_like", "torch.ones_like", "torch.rand_like", "torch.randn_like",
@@ -120,7 +136,7 @@ class Library(Builtins):
         if name.startswith(_PROCESS) and last not in ("PIPE", "DEVNULL", "CalledProcessError"):
             self.emit("process", site, tuple(args), text=" ".join(fragments(Seq("tuple", args)))[:300])
             return Data("call:" + name, tuple(args), NO_LABELS, site)
-        if name.startswith(_OPAQUE):
+        if name.startswith((*_COMPUTED, *NATIVE)):
             return self._opaque(name, args, names, site, scope)
         if name.startswith("math.") and last in _MATH:
             folded = _fold_math(last, args)
@@ -156,9 +172,11 @@ class Library(Builtins):
             return NONE
         if last in ("gather", "take_along_dim", "take_along_axis") and len(args) >= 2:
             return self.gathered("call:" + name, args, names, site)
+        if name.partition(".")[0] not in _PACKAGES and any(
+            isinstance(value, Instance) or has_tokens(labels_of(value)) for value in (*args, *names.values())
+        ):
+            self.problem("unknown-package", site, f"data are handed to {name}, a package that is not in the folder")
         return self.unknown_call("call:" + name, args, names, site, scope)
-
-    # Losses and choices among them.
 
     # Files.
 
@@ -209,8 +227,10 @@ class Library(Builtins):
         if name in ("builtins.exec", "builtins.eval", "builtins.compile", "runpy.run_path"):
             if self.run_text(site, scope):
                 return NONE
-            if name == "builtins.eval" and args and isinstance(args[0], Data) and args[0].known:
-                return self.data("call:" + name, tuple(args), site)
+            if name == "builtins.eval" and args and isinstance(args[0], Data) and isinstance(args[0].const, str):
+                number = _literal(args[0].const)
+                if number is not UNSET:
+                    return constant(number, site)
         if name == "importlib.import_module" and args and isinstance(args[0], Data) and isinstance(args[0].const, str):
             return self.import_module(args[0].const, scope, ast.Pass(lineno=site.line))
         self.emit("opaque", site, tuple(args), text=name)
@@ -335,6 +355,16 @@ class Library(Builtins):
         state.stepped = True
         for target in targets:
             self.mark(target, frozenset({("upd", event.index)}))
+
+
+def _literal(text: str) -> object:
+    if len(text) > 200:
+        return UNSET
+    try:
+        value: object = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return UNSET
+    return value if is_small(value) else UNSET
 
 
 def _fold_math(name: str, args: Args) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
-from verifier.program.library import Library
+from verifier.program.library import NATIVE, Library
 from verifier.program.machine import has_tokens
 from verifier.program.operators import is_small
 from verifier.program.paths import fragments, source_of
@@ -31,7 +31,6 @@ from verifier.program.values import (
     labels_of,
 )
 
-_NATIVE = ("call:ctypes.", "call:torch.utils.cpp_extension.", "call:cffi.")
 _POINTERS = frozenset({".data_as", ".data_ptr", "attr:ctypes", "attr:data", "call:ctypes.cast", "call:ctypes.byref", "call:ctypes.c_void_p",
                        "call:numpy.ascontiguousarray", ".astype", ".contiguous", "call:ctypes.POINTER"})  # fmt: skip
 _BLANK = ("zeros", "empty", "full", "zeros_like", "empty_like", "full_like", "ones")
@@ -448,7 +447,7 @@ def is_native(value: Value) -> bool:
     for _ in range(8):
         if isinstance(value, Data) and value.op in ("join", "ifexp", "index", "element") and value.args:
             value = value.args[-1]
-    return isinstance(value, Data) and value.op.startswith(_NATIVE)
+    return isinstance(value, Data) and value.op.startswith("call:") and value.op[5:].startswith(NATIVE)
 
 
 def pointed_array(value: Value) -> Data | None:

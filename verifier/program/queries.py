@@ -42,14 +42,15 @@ def has_source(labels: Labels, kind: str) -> bool:
 def overlap(first: Labels, second: Labels) -> str:
     """Whether two events are about the same tokens: `same` iteration of a shared loop, `disjoint` iterations of one, or `whole`
     (no loop in common: each covers what it covers)."""
-    mine, other = _iterations(first), _iterations(second)
+    mine, other = iterations_of(first), iterations_of(second)
     shared = mine.keys() & other.keys()
     if any(not mine[key] & other[key] for key in shared):
         return "disjoint"
     return "same" if shared else "whole"
 
 
-def _iterations(labels: Labels) -> dict[int, set[int]]:
+def iterations_of(labels: Labels) -> dict[int, set[int]]:
+    """The iterations of each loop that something depends on, by the loop's key."""
     found: dict[int, set[int]] = {}
     for label in labels:
         if label[0] == "loop":

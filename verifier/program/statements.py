@@ -18,6 +18,7 @@ from verifier.program.values import (
     Lib,
     Seq,
     Value,
+    is_scored,
     labels_of,
 )
 
@@ -286,13 +287,9 @@ def _compared_scores(condition: Value) -> list[tuple[Value, ...]]:
         current = pending.pop() if pending else None
         if isinstance(current, Data) and current.op in ("not", "and", "or"):
             pending += current.args
-        elif isinstance(current, Data) and current.op in ("<", "<=", ">", ">=") and all(map(_is_scored, current.args)):
+        elif isinstance(current, Data) and current.op in ("<", "<=", ">", ">=") and all(map(is_scored, current.args)):
             found.append(current.args)
     return found
-
-
-def _is_scored(value: Value) -> bool:
-    return any(label[0] == "score" for label in labels_of(value))
 
 
 def _weaker(first: str, second: str) -> str:

@@ -284,6 +284,11 @@ def labels_of(value: Value, depth: int = 0) -> Labels:
     return NO_LABELS
 
 
+def is_scored(value: Value) -> bool:
+    """Whether a loss flows into it."""
+    return any(label[0] == "score" for label in labels_of(value))
+
+
 def _union(start: Labels, values: Iterable[Value], depth: int) -> Labels:
     result = start
     for value in values:

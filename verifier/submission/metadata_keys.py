@@ -84,7 +84,7 @@ def meaning_of(key: str) -> Meaning | None:
     )
     name = key.lower()
     if "bpb" in named or "bpp" in named or (named & {"score"} and len(words) == 1):
-        return Meaning("bpb", aggregate, plain=named - _digits(words) <= _SCORE)
+        return Meaning("bpb", aggregate, plain=named - digits_among(words) <= _SCORE)
     if name in _STEP_MS or name.removesuffix("_mean") in _STEP_MS:
         return Meaning("step_ms", aggregate)
     if name in _STEPS or name.removesuffix("_mean") in _STEPS:
@@ -97,11 +97,12 @@ def meaning_of(key: str) -> Meaning | None:
     ):
         return _time_meaning(words, named, aggregate)
     if "loss" in named and not named.isdisjoint({"val", "validation"}):
-        return Meaning("loss", aggregate, plain=named - _digits(words) <= (_SCORE | {"loss", "nats"}) - {"bpb"})
+        return Meaning("loss", aggregate, plain=named - digits_among(words) <= (_SCORE | {"loss", "nats"}) - {"bpb"})
     return None
 
 
-def _digits(words: list[str]) -> set[str]:
+def digits_among(words: list[str]) -> set[str]:
+    """The words that are numbers (a seed, a stride)."""
     return {word for word in words if word.isdigit()}
 
 

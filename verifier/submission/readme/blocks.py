@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 
-from verifier.evidence import Location, Problem
+from verifier.evidence import Location, Problem, excerpt
 from verifier.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -62,8 +62,12 @@ class Page:
     parts: tuple[Block | RawTable, ...]
     problems: tuple[Problem, ...]
 
-    def excerpt_at(self, number: int) -> str:
+    def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
+
+    def place(self, number: int) -> Location:
+        """A line with its text."""
+        return Location(self.path, number, excerpt=excerpt(self.line(number)))
 
     @property
     def blocks(self) -> tuple[Block, ...]:

@@ -119,7 +119,7 @@ def _run_command(
     if script is None:
         return None
     arguments = tuple(_without_redirects(rest))
-    text = "\n".join(page.excerpt_at(number) for number in range(command.first_line, command.last_line + 1))
+    text = "\n".join(page.line(number) for number in range(command.first_line, command.last_line + 1))
     if block.kind == "inline":
         text = block.text
     source = Location(page.path, command.first_line, command.last_line, excerpt=excerpt(text))
@@ -137,7 +137,7 @@ def _run_command(
 
 def _setting(path: str, word: Word, page: Page) -> Setting:
     name, _, value = word.text.partition("=")
-    return Setting(name, value, word.literal, Location(path, word.line, excerpt=excerpt(page.excerpt_at(word.line))))
+    return Setting(name, value, word.literal, page.place(word.line))
 
 
 def _without_redirects(words: list[str]) -> Iterable[str]:

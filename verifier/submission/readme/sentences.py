@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from verifier.evidence import Location, excerpt
+from verifier.evidence import Location
 from verifier.submission.readme.blocks import Block, Page, RawTable, plain
 
 SENTENCE = 1_200
@@ -47,7 +47,7 @@ def read_sentences(page: Page) -> tuple[Sentence, ...]:
 def _rows(page: Page, table: RawTable, section: str) -> Iterable[Sentence]:
     for line, texts in table.rows:
         text = " | ".join(plain(text[:SENTENCE]) for text in texts[:40])
-        yield Sentence(text[:SENTENCE], "table", section, _at(page, line))
+        yield Sentence(text[:SENTENCE], "table", section, page.place(line))
 
 
 def _of_block(page: Page, block: Block, section: str) -> Iterable[Sentence]:
@@ -64,13 +64,9 @@ def _of_block(page: Page, block: Block, section: str) -> Iterable[Sentence]:
             if words:
                 number = block.lines[min(bisect_right(starts, offset), len(block.lines)) - 1].number
                 clean += " " if clean else ""
-                places.append((len(clean), _at(page, number)))
+                places.append((len(clean), page.place(number)))
                 clean += words
             offset += len(piece) + 1
         if clean:
             yield Sentence(clean, block.kind, section, places[0][1], tuple(places))
         begin = end
-
-
-def _at(page: Page, line: int) -> Location:
-    return Location(page.path, line, excerpt=excerpt(page.excerpt_at(line)))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from verifier.evidence import EXCERPT_LIMIT, Fact, excerpt
 from verifier.submission.metadata import Metadata
-from verifier.submission.metadata_keys import words_of
+from verifier.submission.metadata_keys import digits_among, words_of
 from verifier.submission.readme.blocks import Page
 from verifier.submission.readme.model import Polarity, Statement
 from verifier.submission.readme.sentences import SENTENCE, Sentence, read_sentences
@@ -295,16 +295,12 @@ def _bases(sentence: Sentence) -> Iterator[Statement]:
             yield _statement(sentence, "base-pr", Polarity.ASSERTED, found[1], found.start())
 
 
-def _digits_of(words: list[str]) -> set[str]:
-    return {word for word in words if word.isdigit()}
-
-
 def _of_flag(flag: Fact) -> Statement | None:
     """`no_slot: true` denies, `slot_enabled: true` asserts; a qualified name (`no_pre_quant_ttt_on_val`) counts for its topic."""
     words = words_of(flag.name.rsplit(".", 1)[-1])
     named = set(words)
     topic = next((topic for topic, needed in _FLAG_TOPICS if needed <= named), None)
-    if topic is None or not named - _digits_of(words) <= _FLAG_WORDS:
+    if topic is None or not named - digits_among(words) <= _FLAG_WORDS:
         return None
     negated = "no" in named or "not" in named or "without" in named
     polarity = Polarity.DENIED if negated == bool(flag.value) else Polarity.ASSERTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from verifier.evidence import Location, Number, excerpt
+from verifier.evidence import Location, Number
 from verifier.submission.readme.blocks import Page, RawTable, plain
 from verifier.submission.readme.model import Cell, Column, Row, Table
 
@@ -64,7 +64,7 @@ def read_tables(page: Page) -> tuple[Table, ...]:
 
 def _read(page: Page, raw: RawTable) -> Table:
     headers = tuple(plain(text) for text in raw.rows[0][1])
-    source = _at(page, raw.rows[0][0])
+    source = page.place(raw.rows[0][0])
     if sum(_SEED_COLUMN.fullmatch(header) is not None for header in headers) >= 2:
         return _read_transposed(page, raw, headers, source)
     columns = tuple(column_kind(header) for header in headers)
@@ -139,7 +139,7 @@ def _cell(page: Page, line: int, text: str, header: str, column: Column) -> Cell
     if number is not None and column is not Column.SEED:
         after = _UNIT.match(clean, numbers[0].end())
         unit = _CANONICAL.get(after[1].lower(), "") if after else _header_unit(header, column)
-    return Cell(clean, number, _EMPTY.fullmatch(clean) is not None, unit, _at(page, line))
+    return Cell(clean, number, _EMPTY.fullmatch(clean) is not None, unit, page.place(line))
 
 
 def _header_unit(header: str, column: Column) -> str:
@@ -152,7 +152,3 @@ def _header_unit(header: str, column: Column) -> str:
     if stated:
         return _CANONICAL.get(stated[1].lower(), "")
     return {Column.STEP_MS: "ms", Column.TRAIN_SECONDS: "s", Column.EVAL_SECONDS: "s"}.get(column, "bytes")
-
-
-def _at(page: Page, line: int) -> Location:
-    return Location(page.path, line, excerpt=excerpt(page.excerpt_at(line)))
