@@ -45,22 +45,3 @@ def _statement(analysis: Analysis, site: Site, kind: type | UnionType) -> ast.st
                 if isinstance(node, ast.stmt) and isinstance(node, kind) and node.lineno == site.line:
                     return node
     return None
-
-
-def dormant_evaluations(analysis: Analysis) -> tuple[Site, ...]:
-    """Conditions that the settings make false and whose branch prints a validation result."""
-    found = []
-    for site, branch in analysis.run.branches.items():
-        if branch.outcomes == (False,):
-            statement = _statement(analysis, site, ast.If)
-            if isinstance(statement, ast.If) and any(_prints_result(node) for part in statement.body for node in ast.walk(part)):
-                found.append(site)
-    return tuple(sorted(found))
-
-
-def _prints_result(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and ("bpb" in node.value.lower() or "val_loss" in node.value.lower())
-    )

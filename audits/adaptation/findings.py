@@ -69,9 +69,9 @@ def _open_question(adaptation: Adaptation, use: Use) -> str:
 
 
 def chain(analysis: Analysis, trace: Trace, *events: Event) -> tuple[Location, ...]:
-    """The places of events in order. For a print through a helper that others use too, the line that calls the helper."""
+    """The places of events in order, then the log lines that show the way to them. For a print through a helper that others use too, the line that calls the helper."""
     sites = [_caller(trace, event) if event.kind == "report" else event.site for event in events]
-    return tuple(dict.fromkeys(analysis.location(site) for site in sites))
+    return tuple(dict.fromkeys([*(analysis.location(site) for site in sites), *analysis.proofs(*events)]))
 
 
 def _caller(trace: Trace, report: Event) -> Site:

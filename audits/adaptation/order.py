@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audits.adaptation.branches import dormant_evaluations, exclude_each_other
+from audits.adaptation.branches import exclude_each_other
 from audits.adaptation.headline import Headline, headline_of, validation_scores
 from audits.adaptation.spans import lie_apart, lies_before_what_counts
 from verifier.engine.context import Context
-from verifier.ledger.claims import claimed_runs
 from verifier.program.analysis import Analysis, analysis_of
+from verifier.program.dormant import dormant_trace
 from verifier.program.events import Event, Trace
 from verifier.program.queries import events_behind, has_source, iterations_of, slice_of, updates_in
-from verifier.program.values import Data, Labels, Site
+from verifier.program.values import Data, Labels
 
 _NODES = 3000
 _ORDERS = frozenset({"randperm", "permutation", "permuted"})
@@ -43,8 +43,8 @@ class Adaptation:
     uses: tuple[Use, ...]
     descents: tuple[Use, ...]
     """Losses whose prediction was computed with the gradient of an earlier loss of the same tokens, without a step in between."""
-    assumed: tuple[Site, ...]
-    """Conditions that are assumed to have held because no log shows what the run did."""
+    assumed: bool
+    """Whether this is the run with evaluations that its settings switch off, because no log shows what the run did."""
 
     @property
     def forbidden(self) -> tuple[Use, ...]:
@@ -57,15 +57,15 @@ def adaptations_of(context: Context) -> tuple[Adaptation, ...]:
     held = context.memo.get("adaptation")
     if not isinstance(held, tuple):
         analysis = analysis_of(context)
-        made = [_collect(analysis, analysis.run, ())]
-        dormant = () if made[0].headline.matched or claimed_runs(context.submission) else dormant_evaluations(analysis)
-        if dormant:
-            made.append(_collect(analysis, analysis.assuming(dormant), dormant))
+        made = [_collect(analysis, analysis.run, assumed=False)]
+        dormant = None if made[0].headline.matched else dormant_trace(context)
+        if dormant is not None:
+            made.append(_collect(analysis, dormant, assumed=True))
         held = context.memo["adaptation"] = tuple(made)
     return held
 
 
-def _collect(analysis: Analysis, trace: Trace, assumed: tuple[Site, ...]) -> Adaptation:
+def _collect(analysis: Analysis, trace: Trace, *, assumed: bool) -> Adaptation:
     headline = headline_of(analysis, trace)
     pairs: dict[tuple[int, int], tuple[Event, Event]] = {}
     for report in headline.reports:

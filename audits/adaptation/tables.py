@@ -19,7 +19,7 @@ _CASTS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray", "array", "ca
 
 def table_uses(adaptation: Adaptation, context: Context) -> tuple[Use, ...]:
     """Lookups behind the headline in a table that was filled with the tokens that are looked up, or with later ones."""
-    name = f"adaptation-tables-{len(adaptation.assumed)}"
+    name = f"adaptation-tables-{adaptation.assumed}"
     held = context.memo.get(name)
     if not isinstance(held, tuple):
         held = context.memo[name] = _collect(adaptation, analysis_of(context))

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from audits.coverage.replay import Known, Opaque, Replay, Scored, Tokens, Unknown
+from audits.coverage.replay import Replay
+from audits.coverage.values import Known, Opaque, Scored, Tokens, Unknown
 from verifier.engine.context import Context
 from verifier.ledger.claims import claimed_runs
 from verifier.ledger.denominator import read_tokens
@@ -32,11 +33,13 @@ _ALIASES = 3
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What an evaluation scores of `targets` targets: how many it leaves out, how many times too often it counts one."""
+    """What an evaluation scores of `targets` targets: how many it leaves out, how many times too often it counts one. `throughout`:
+    not at an end but along the whole stream, and the number is carried over from a part of it."""
 
     targets: int
     missed: int
     repeated: int
+    throughout: bool
     text: ProgramText
     windows: ast.AST
     scored: ast.AST
@@ -95,8 +98,8 @@ def _around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, ast.
                 continue
             inside = [
                 node
-                for node in text.parsed.nodes
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno <= site.line <= (node.end_lineno or 0)
+                for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef)
+                if node.lineno <= site.line <= (node.end_lineno or 0)
             ]
             for node in sorted(inside, key=lambda one: one.lineno, reverse=True):
                 yield text, node
@@ -105,8 +108,8 @@ def _around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, ast.
 def _call_of(analysis: Analysis, loss: Event, name: str) -> ast.Call | None:
     lines = {(site.path, site.layer, site.line) for site in loss.stack}
     for text in analysis.trees:
-        for node in text.parsed.nodes:
-            if isinstance(node, ast.Call) and (text.path, text.layer, node.lineno) in lines:
+        for node in text.parsed.of(ast.Call):
+            if (text.path, text.layer, node.lineno) in lines:
                 called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
                 if called == name:
                     return node
@@ -119,14 +122,15 @@ class _Settings:
 
     def __init__(self, analysis: Analysis) -> None:
         self.values: dict[str, int | None] = {}
+        calls = {key: call for text in analysis.trees for key, call in _named_calls(text).items()}
         assignments = [
             (name, node.value)
             for text in analysis.trees
-            for node in text.parsed.nodes
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and (name := _assigned(node)) is not None
+            for node in text.parsed.of(ast.Assign, ast.AnnAssign)
+            if node.value is not None and (name := _assigned(node)) is not None
         ]
         for name, value in assignments:
-            self._keep(name, _setting(value, analysis.run.config))
+            self._keep(name, _setting(value, calls.get(id(value)), analysis.run.config))
         for _ in range(_ALIASES):
             for name, value in assignments:
                 if name not in self.values and isinstance(value, ast.IfExp | ast.BoolOp | ast.Attribute | ast.Name):
@@ -152,23 +156,32 @@ def _assigned(node: ast.Assign | ast.AnnAssign) -> str | None:
     return target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else None
 
 
-def _setting(node: ast.expr, config: Mapping[str, str]) -> int | None:
+def _named_calls(text: ProgramText) -> dict[int, ast.Call]:
+    """By the identity of an assigned value: the outermost call in it whose first argument is a text, the name of a variable."""
+    found: dict[int, tuple[int, ast.Call]] = {}
+    for call in text.parsed.of(ast.Call):
+        if not call.args or not isinstance(call.args[0], ast.Constant) or not isinstance(call.args[0].value, str):
+            continue
+        value: ast.AST = call
+        depth, holder = 0, text.parsed.parents.get(id(call))
+        while holder is not None and not isinstance(holder, ast.stmt):
+            depth, value, holder = depth + 1, holder, text.parsed.parents.get(id(holder))
+        if id(value) not in found or depth < found[id(value)][0]:
+            found[id(value)] = depth, call
+    return {value: call for value, (_, call) in found.items()}
+
+
+def _setting(node: ast.expr, call: ast.Call | None, config: Mapping[str, str]) -> int | None:
+    """The integer that a value is: a constant, or what the run's environment says of the variable that the call names."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
-    for inner in ast.walk(node):
-        if (
-            isinstance(inner, ast.Call)
-            and inner.args
-            and isinstance(inner.args[0], ast.Constant)
-            and isinstance(inner.args[0].value, str)
-        ):
-            name = inner.args[0].value
-            default = inner.args[1].value if len(inner.args) > 1 and isinstance(inner.args[1], ast.Constant) else None
-            try:
-                return int(str(config.get(name, default)).replace("_", ""))
-            except ValueError:
-                return None
-    return None
+    if call is None:
+        return None
+    name, default = (one.value if isinstance(one, ast.Constant) else None for one in (*call.args, None, None)[:2])
+    try:
+        return int(str(config.get(str(name), default)).replace("_", ""))
+    except ValueError:
+        return None
 
 
 def _replay(
@@ -183,7 +196,7 @@ def _replay(
     whole of what is scored."""
     names = _arguments(function, call, settings)
     doubt: Unknown | None = None
-    for stream in _streams_of(function, names):
+    for stream in _streams_of(function, text, names):
         try:
             found = _replay_on(stream, dict(names), function, text, settings, targets, loss_lines)
         except Unknown as unknown:
@@ -206,7 +219,7 @@ def _replay_on(
     loss_lines: frozenset[int],
 ) -> Coverage | None:
     numbers = {value for value in names.values() if isinstance(value, int) and value > 1}
-    numbers |= {value for node in ast.walk(function) if (value := _positive(settings, node)) is not None}
+    numbers |= {value for node in text.parsed.inside(function) if (value := _positive(settings, node)) is not None}
     period = math.lcm(*(value for value in numbers if value <= 8192)) if numbers else 1024
     length = min(max(numbers | {1024}), 8192)
     if period > 40 * length:
@@ -217,7 +230,7 @@ def _replay_on(
     if short > 400_000:
         short = 6 * length + targets % length
     names[stream] = Tokens(short + 1)
-    helpers = {node.name: node for node in text.parsed.nodes if isinstance(node, ast.FunctionDef)}
+    helpers = {node.name: node for node in text.parsed.of(ast.FunctionDef)}
     scored = Replay(settings.resolve, loss_lines, helpers).run(function, names)
     spans = [(first, end, node) for (_, first, end), node in scored.slices.items()] or _chunks(scored)
     if not spans:
@@ -232,12 +245,28 @@ def _replay_on(
     if not scored.slices and missed < max(end - first for first, end, _ in spans):
         # Whole sequences only: the stream is cut to them when it is loaded, as in the challenge's own script.
         missed = 0
+    if not scored.slices and scored.trimmed and (missed or repeated):
+        raise Unknown("which part of a chunk counts is not known")
+    # Between the ends the windows repeat, so what they miss or repeat there grows with the stream.
+    middle = range(length, short - length)
+    gaps = sum(1 for at in middle if not times[at]) if missed else 0
+    again = sum(max(times[at] - 1, 0) for at in middle) if repeated else 0
+    beyond = max(targets - short, 0) / max(len(middle), 1)
+    missed, repeated = missed + _two_digits(gaps * beyond), repeated + _two_digits(again * beyond)
     windows = next((node for node in ast.walk(function) if isinstance(node, ast.Call) and _is_range_over(node)), function)
-    return Coverage(targets, missed, repeated, text, windows, spans[-1][2])
+    return Coverage(targets, missed, repeated, bool(gaps or again), text, windows, spans[-1][2])
+
+
+def _two_digits(number: float) -> int:
+    """As precise as a number that is carried over from a part of the stream can be."""
+    return int(float(f"{number:.1e}"))
 
 
 def _chunks(scored: Scored) -> list[tuple[int, int, ast.AST]]:
-    return [(first, end, node) for (first, end), node in scored.chunks.items() if end > first]
+    """Targets of the chunks; inputs and targets that are cut one by one, a token apart, are one chunk."""
+    cuts = scored.chunks
+    made = {(first, end + 1 if (first + 1, end + 1) in cuts else end): node for (first, end), node in cuts.items()}
+    return [(first, end, node) for (first, end), node in made.items() if end > first and (first - 1, end - 1) not in cuts]
 
 
 def _positive(settings: _Settings, node: ast.AST) -> int | None:
@@ -274,12 +303,12 @@ def _argument(node: ast.expr, settings: _Settings) -> Known:
     return number if number is not None else Opaque()
 
 
-def _streams_of(function: ast.FunctionDef | ast.AsyncFunctionDef, names: dict[str, Known]) -> list[str]:
+def _streams_of(function: ast.FunctionDef | ast.AsyncFunctionDef, text: ProgramText, names: dict[str, Known]) -> list[str]:
     """What may be the token stream: first what is measured and cut, a parameter or (with a leading dot) an attribute of one; then
     any other parameter, for functions that leave that to helpers."""
     measured: set[str] = set()
     cut: set[str] = set()
-    for node in ast.walk(function):
+    for node in text.parsed.inside(function):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("numel", "size"):
             measured |= _place(node.func.value)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
@@ -304,13 +333,18 @@ def check_tail(context: Context) -> Decision:
         return Decision.not_available(found)
     if not found.missed:
         return Decision.passed("replayed on a short stream, the evaluation's windows reach the last target")
+    left_out = (
+        f"the windows of the evaluation have gaps between them: about {found.missed:,} of {found.targets:,} targets are left out"
+        if found.throughout
+        else f"the windows of the evaluation leave out {found.missed:,} targets at the end of a stream that is cut to whole windows"
+        " before; the scorer of the challenge scores them"
+    )
     return Decision.of(
         [
             _finding(
                 context,
                 found,
-                f"the windows of the evaluation leave out {found.missed:,} targets at the end of a stream that is cut to whole windows"
-                " before; the scorer of the challenge scores them",
+                left_out,
                 Measured(found.missed, "targets"),
                 "Score the last window too, shorter or padded.",
             )
@@ -325,13 +359,19 @@ def check_twice(context: Context) -> Decision:
     if not found.repeated:
         return Decision.passed("replayed on a short stream, the evaluation's windows score no target twice")
     share = found.repeated / found.targets
+    again = (
+        f"windows overlap in what they score: {found.targets:,} targets are scored {1 + share:.1f} times on average, so the mean"
+        " weighs those that are scored more often more"
+        if found.throughout
+        else f"{found.repeated:,} of {found.targets:,} targets ({share:.1e}) are scored again by windows that are clipped to the end of"
+        " the stream; a mean over all of them moves by less than that share of the loss"
+    )
     return Decision.of(
         [
             _finding(
                 context,
                 found,
-                f"{found.repeated:,} of {found.targets:,} targets ({share:.1e}) are scored again by windows that are clipped to the end"
-                " of the stream; a mean over all of them moves by less than that share of the loss",
+                again,
                 Measured(found.repeated, "targets"),
                 "Start no window whose targets an earlier window has scored.",
             )

@@ -97,10 +97,11 @@ class Lookup:
 
 class Flow:
     """The graph behind the headline reports of a trace. Edges lead from a node to what it was computed from; what was put into
-    an array before it was read belongs to that."""
+    an array before it was read belongs to that. `assumed`: the trace is of evaluations that the settings switch off."""
 
-    def __init__(self, trace: Trace, submission: Submission) -> None:
+    def __init__(self, trace: Trace, submission: Submission, *, assumed: bool = False) -> None:
         self.trace = trace
+        self.assumed = assumed
         printed = [report for report in trace.of("report") if is_matched(replace(trace, events=(report,)), submission)]
         self.reports = _closest(printed) or headline_reports(trace, submission)
         self.matched = bool(printed)

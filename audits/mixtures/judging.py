@@ -9,7 +9,8 @@ from audits.mixtures.native import unread_code
 from verifier.engine.context import Context
 from verifier.evidence import Location
 from verifier.program.analysis import Analysis, analysis_of
-from verifier.program.events import Event
+from verifier.program.dormant import dormant_trace
+from verifier.program.events import Event, Trace
 from verifier.program.values import Site
 from verifier.rule import Confidence, Decision, Finding, Outcome
 
@@ -24,6 +25,13 @@ def flow_of(context: Context) -> Flow:
     return held
 
 
+def _dormant_flow(context: Context, trace: Trace) -> Flow:
+    held = context.memo.get("dormant-flow")
+    if not isinstance(held, Flow):
+        held = context.memo["dormant-flow"] = Flow(trace, context.submission, assumed=True)
+    return held
+
+
 def judge(context: Context, suspects: Suspects, absent: str) -> Decision:
     """Ask for findings; without any, pass only what was seen as a whole. `absent` says what was looked for."""
     analysis = analysis_of(context)
@@ -31,6 +39,9 @@ def judge(context: Context, suspects: Suspects, absent: str) -> Decision:
         return Decision.not_available(analysis.why_not)
     flow = flow_of(context)
     findings = suspects(context, analysis, flow)
+    dormant = dormant_trace(context) if not findings and not flow.matched else None
+    if dormant is not None:
+        findings = suspects(context, analysis, _dormant_flow(context, dormant))
     if findings:
         return Decision.of(findings)
     if gap := analysis.gap(native=False):
@@ -51,18 +62,22 @@ def accuse(
     """A finding that cites the chain of lines. It fails unless a setting that is not known decides whether the path runs, the
     headline's own line was not found, or there is a `doubt`."""
     reasons = [doubt] if doubt else []
+    events = tuple(events)
     unknown = next((guard for event in events for guard in event.guards if guard.on_configuration), None)
     places = [*sites]
     if unknown is not None:
         reasons.append(f"`{unknown.text[:60]}` depends on a setting whose value in the run is not known")
         places.append(unknown.site)
-    if not flow.matched:
+    if flow.assumed:
+        reasons.append("whether the run did this: there is no log, and the default settings switch this evaluation off")
+    elif not flow.matched:
         reasons.append("which of the printed metrics is the headline is not certain")
     places += [_printed(report) for report in flow.reports[:1]]
     text = message + ("; to be settled: " + ", ".join(reasons) if reasons else "")
     outcome = Outcome.REVIEW if reasons else Outcome.FAIL
     confidence = Confidence.MEDIUM if reasons else Confidence.HIGH
-    return Finding(outcome, text, _locations(analysis, places), confidence, remediation=fix)
+    cited = tuple(dict.fromkeys([*_locations(analysis, places), *analysis.proofs(*events, *flow.reports[:1])]))
+    return Finding(outcome, text, cited, confidence, remediation=fix)
 
 
 def _printed(report: Event) -> Site:

@@ -14,7 +14,7 @@ from verifier.evidence import Fact, Location, Number
 from verifier.submission.logs.model import Metric, Run
 from verifier.submission.metadata import Metadata, SeedClaim
 from verifier.submission.readme import Column, Polarity, Row, Statement, Table
-from verifier.submission.submission import Submission, Track
+from verifier.submission.submission import Submission, Track, worked_out_once
 
 ROUNDING = 1e-3
 """bpb by which a claim and a log may differ before they are no longer the same measurement."""
@@ -80,6 +80,7 @@ def own_metadata(submission: Submission) -> Metadata | None:
     return next((metadata for metadata in submission.metadata if metadata.parsed), None)
 
 
+@worked_out_once
 def claimed_headline(submission: Submission) -> Headline:
     """The score that the folder claims: what the JSON states, else what the README states. A mean that neither states is not
     made up here."""
@@ -93,6 +94,7 @@ def claimed_headline(submission: Submission) -> Headline:
     )
 
 
+@worked_out_once
 def claimed_seeds(submission: Submission) -> tuple[SeedClaim, ...]:
     """Per-seed claims: the JSON's entries with their gaps filled from the README's seed table. The table's other seeds count only
     when the JSON names no seeds at all."""
@@ -145,6 +147,7 @@ def _row_claim(table: Table, row: Row) -> SeedClaim:
     return SeedClaim(row.seed, source, others=tuple(others), **known)
 
 
+@worked_out_once
 def claimed_runs(submission: Submission) -> tuple[Run, ...]:
     """The run of each claimed seed, in the order of the claims; without claimed seeds, every full run that has a final score.
 
@@ -209,6 +212,7 @@ def fact_tolerance(fact: Fact) -> float:
     return number.half_unit * scale
 
 
+@worked_out_once
 def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
     """Each claimed seed's run with the metric that the claim is about.
 

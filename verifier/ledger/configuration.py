@@ -15,7 +15,7 @@ from verifier.ledger.claims import claimed_runs
 from verifier.submission.logs.model import Run, Value
 from verifier.submission.readme import RunCommand, Setting
 from verifier.submission.script import EnvRead
-from verifier.submission.submission import Submission
+from verifier.submission.submission import Submission, worked_out_once
 
 LOG = "log"
 COMMAND = "command"
@@ -40,6 +40,7 @@ class ConfigRow:
     """(origin, value, source) of lower-ranked sources that differ."""
 
 
+@worked_out_once
 def resolve_configuration(submission: Submission) -> tuple[ConfigRow, ...]:
     """One row for each setting that the program reads or the documented command sets, by name."""
     reads = first_reads(submission)
@@ -88,9 +89,25 @@ def documented_commands(submission: Submission) -> tuple[RunCommand, ...]:
 
 
 def documented_command(submission: Submission) -> RunCommand | None:
-    """The command of the record: of several, the first on eight processes, else the first."""
+    """The command of the record: of several, one on eight processes, then the one that the claimed runs contradict least, then the
+    first."""
     commands = documented_commands(submission)
-    return next((command for command in commands if command.processes == 8), commands[0] if commands else None)
+    if len(commands) < 2:
+        return commands[0] if commands else None
+    reads = first_reads(submission)
+    runs = claimed_runs(submission)
+
+    def contradictions(command: RunCommand) -> int:
+        shown = [
+            (setting.value, value.text)
+            for setting in command.settings
+            if setting.literal and setting.name not in _PER_RUN
+            for run in runs[:1]
+            if (value := logged_setting(run, setting.name, reads.get(setting.name))) is not None
+        ]
+        return sum(not same_setting(stated, logged) for stated, logged in shown)
+
+    return min(commands, key=lambda command: (command.processes != 8, contradictions(command)))
 
 
 def documented_settings(submission: Submission) -> Mapping[str, Setting]:

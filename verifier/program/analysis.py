@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from verifier.engine.context import Context
 from verifier.evidence import Location, Problem, excerpt
-from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_command, resolve_configuration
+from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_command, first_reads, is_on, resolve_configuration
 from verifier.limits import DEFAULT_LIMITS
-from verifier.program.events import Trace
+from verifier.program.events import Event, Trace
 from verifier.program.interpreter import Interpreter, Text
 from verifier.program.library import NATIVE
 from verifier.program.machine import Budget
 from verifier.program.values import Site
-from verifier.program.witness import Witness, witness_branches
+from verifier.program.witness import LogLine, Switch, Witness, tested_switches, witness_branches
 from verifier.submission.python_tree import ParsedTree, parse_python, source_lines
 from verifier.submission.script import EnvRead, ScriptFile
 from verifier.submission.submission import Submission
@@ -71,23 +71,39 @@ class Analysis:
 
     @cached_property
     def run(self) -> Trace:
-        """Branches that the logs prove to have run are taken whatever the settings say."""
-        lines = [line for log in self.submission.logs if log.duplicate_of is None for _, line in log.kinds]
+        """Branches that the logs prove to have run are taken whatever the settings say, and so are switches that they test."""
+        lines = [LogLine(log.path, *kind) for log in self.submission.logs if log.duplicate_of is None for kind in log.kinds]
         witness = witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
-        return self._execute(self.config, witness)
+        proven = _proven_settings(self.submission, witness.switches)
+        decided = {site: switch.line.location for _, switch in proven.values() for site in switch.tests}
+        return self._execute(
+            self.config | {name: value for name, (value, _) in proven.items()}, replace(witness, decided=decided)
+        )
 
     @cached_property
     def documented(self) -> Trace:
-        return self._execute(self.documented_config, Witness({}, frozenset()))
+        return self._execute(self.documented_config, Witness())
 
     def assuming(self, taken: Iterable[Site]) -> Trace:
-        """The execution in which these conditions hold, whatever the settings say."""
-        return self._execute(self.config, Witness(dict.fromkeys(taken, True), frozenset()))
+        """The execution in which these conditions and the switches that they test are on, whatever the settings say."""
+        held = frozenset(taken)
+        switches = set(tested_switches([(text.path, text.layer, text.parsed.module) for text in self.trees], held))
+        settings = {
+            name: _as_text("True", read)
+            for name, read in first_reads(self.submission).items()
+            if read.target.rsplit(".", 1)[-1] in switches and is_on(read.default or "") is False
+        }
+        return self._execute(self.config | settings, Witness(dict.fromkeys(sorted(held), True)))
 
     def _execute(self, config: dict[str, str], witness: Witness) -> Trace:
         main, texts = _texts(self.submission, self.trees)
         assert main is not None
         return Interpreter(texts, config, Budget(), witness).run(main)
+
+    def proofs(self, *events: Event) -> tuple[Location, ...]:
+        """The log lines that show the way to these events to have been taken, where settings and defaults say otherwise."""
+        decided = self.run.decided
+        return tuple(dict.fromkeys(decided[site] for event in events for site in event.conditions if site in decided))
 
     def location(self, site: Site, end: int | None = None) -> Location:
         """The place in the submission, with the line as excerpt."""
@@ -178,6 +194,21 @@ def _environment(submission: Submission, rows: tuple[ConfigRow, ...], documented
     if command is not None:
         environment |= _flags(command.arguments)
     return environment
+
+
+def _proven_settings(submission: Submission, switches: Mapping[str, Switch]) -> dict[str, tuple[str, Switch]]:
+    """The variables of switches that the logs prove to have been on or off, where no dump states them and the command or the
+    default says otherwise."""
+    rows = {row.name: row for row in resolve_configuration(submission)}
+    found: dict[str, tuple[str, Switch]] = {}
+    for name, read in first_reads(submission).items():
+        switch = switches.get(read.target.rsplit(".", 1)[-1])
+        row = rows.get(name)
+        if switch is None or row is None or row.origin == LOG or is_on(read.default or "") is None:
+            continue
+        if is_on(row.value) is (not switch.on):
+            found[name] = _as_text(str(switch.on), read), switch
+    return found
 
 
 def _as_text(value: str, read: EnvRead | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from verifier.evidence import Problem
+from verifier.evidence import Location, Problem
 from verifier.program.values import Labels, Site, Value
 
 type LoopKey = int
@@ -88,6 +88,8 @@ class Trace:
     config: Mapping[str, str]
     silent: frozenset[Site] = frozenset()
     """Conditions whose branch prints and of which no log has a trace."""
+    decided: Mapping[Site, Location] = field(default_factory=dict)
+    """The log lines by which conditions were decided against the settings."""
     incomplete: tuple[Problem, ...] = field(default=())
     """Why the execution is not whole: a budget, a construct that is not modelled."""
 

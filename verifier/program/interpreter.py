@@ -38,7 +38,7 @@ class Interpreter(Methods):
     def __init__(self, texts: tuple[Text, ...], config: Mapping[str, str], budget: Budget, witness: Witness) -> None:
         super().__init__(config, budget, witness.ran)
         self._texts = texts
-        self._silent = witness.silent
+        self._logged = witness
 
     def import_module(self, name: str, scope: Scope, node: ast.AST) -> Value:
         wanted = name.lstrip(".")
@@ -106,7 +106,9 @@ class Interpreter(Methods):
             branches=self.finished_branches(),
             loops=state.loop_infos,
             config=state.config,
-            silent=self._silent,
+            silent=self._logged.silent,
+            decided=self._logged.decided
+            | {site: self._logged.shown[site] for site in state.overruled if site in self._logged.shown},
             incomplete=(*incomplete, *sorted(state.problems.values())),
         )
 

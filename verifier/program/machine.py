@@ -74,6 +74,8 @@ class State:
     grad: bool = True
     conditions: list[Site] = field(default_factory=list)
     """Conditions that are known to hold around the current statement."""
+    overruled: set[Site] = field(default_factory=set)
+    """Conditions that the settings decide otherwise than a log line."""
     passes: int = 1
     """Iterations of the loops around the current statement, multiplied."""
     fork_serial: int = 0

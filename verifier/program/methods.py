@@ -317,9 +317,11 @@ class Methods(Library):
             self.copy_into(receiver, args[0], site)
             return receiver
         if name in _FRESH:
-            root = self.root(receiver)
-            if root is receiver and receiver.op != "const" and not self.state.guards:
-                receiver.labels = join_labels(args) | frozenset(label for label in receiver.labels if label[0] == "model")
+            for cleared in _cleared(receiver, self.root(receiver)) if not self.state.guards else ():
+                if isinstance(cleared, Seq):
+                    cleared.extra = NO_LABELS
+                else:
+                    cleared.labels = join_labels(args) | frozenset(label for label in cleared.labels if label[0] == "model")
             return receiver
         if name in ("requires_grad_", "retain_grad", "share_memory_", "pin_memory"):
             return receiver
@@ -440,6 +442,17 @@ def _fold_text(text: str | bytes, name: str, args: Args) -> Value | None:
 def _is_linear(instance: Instance) -> bool:
     kinds = instance.cls.kinds if isinstance(instance.cls, ClassV) else frozenset({instance.cls.name})
     return any("Linear" in kind for kind in kinds)
+
+
+def _cleared(receiver: Data, root: Value) -> list[Data | Seq]:
+    """What an in-place reset leaves empty: the tensor itself; for an element under a loop variable, all that the loop goes over."""
+    if root is receiver:
+        return [receiver] if receiver.op != "const" else []
+    key = receiver.args[1] if receiver.op == "index" and len(receiver.args) > 1 else None
+    if not isinstance(key, Data) or key.op != "loopvar" or receiver.args[0] is not root:
+        return []
+    held = [root, *root.items] if isinstance(root, Seq) else [root]
+    return [receiver, *(one for one in held if isinstance(one, Seq) or (isinstance(one, Data) and one.op != "const"))]
 
 
 def is_native(value: Value) -> bool:

@@ -81,6 +81,8 @@ class Statements(Definitions):
             site = self.site(current, scope)
             witnessed = self.witness.get(site)
             if witnessed is not None and (truth is not None or any(label[0] == "env" for label in labels_of(condition))):
+                if truth is not witnessed:
+                    self.state.overruled.add(site)
                 truth = witnessed
             self.note_branch(site, text, truth)
             if truth is None:

@@ -2,43 +2,76 @@
 
 The settings of a run are not always known (a shell script set them, the dump is missing). What the log shows decides then: legality
 is judged on the run that produced the logs. The other way round, a branch that prints and left no trace in any log is doubtful.
+A condition that is proven tells about the switch that it tests, which is then known wherever else it is tested.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from verifier.evidence import Location, excerpt
 from verifier.program.values import Site
 
 _LEAST = 10
 """Letters that a printed text must have to be told from others."""
+_LEAST_PART = 4
+"""Letters of a part of a printed text that a condition puts there."""
+_DEPTH = 6
+"""Steps from a condition to the names behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    path: str
+    number: int
+    text: str
+
+    @property
+    def location(self) -> Location:
+        return Location(self.path, self.number, excerpt=excerpt(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A setting that a log line proves to have been on or off. `tests` are the conditions of the program that look at it."""
+
+    on: bool
+    line: LogLine
+    tests: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
     """`ran` are conditions that a log line decides, with the value they had; `silent` are conditions whose branch prints and of
-    which no log has a trace."""
+    which no log has a trace. `switches` are the names and attributes that those conditions test; a name of which lines tell both
+    is left out. `shown` are the log lines behind `ran`, `decided` those of conditions that are as they are because of a log line."""
 
-    ran: dict[Site, bool]
-    silent: frozenset[Site]
+    ran: dict[Site, bool] = field(default_factory=dict)
+    silent: frozenset[Site] = frozenset()
+    switches: dict[str, Switch] = field(default_factory=dict)
+    shown: dict[Site, Location] = field(default_factory=dict)
+    decided: dict[Site, Location] = field(default_factory=dict)
 
 
 type _Words = tuple[str, ...]
 
 
-def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequence[str]) -> Witness:
+def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequence[LogLine]) -> Witness:
     """Compare what the branches of the program print with the lines of its logs."""
-    ran: dict[Site, bool] = {}
-    silent: set[Site] = set()
     if not lines:
-        return Witness(ran, frozenset())
-    seen: dict[_Words, bool] = {}
+        return Witness()
+    ran: dict[Site, bool] = {}
+    shown: dict[Site, Location] = {}
+    silent: set[Site] = set()
+    seen: dict[_Words, LogLine | None] = {}
+    proven: dict[str, list[Switch]] = {}
+    tests: dict[str, list[Site]] = {}
 
-    def logged(words: _Words) -> bool:
+    def logged(words: _Words) -> LogLine | None:
         if words not in seen:
-            seen[words] = any(_stands_in(words, line) for line in lines)
+            seen[words] = next((line for line in lines if _stands_in(words, line.text)), None)
         return seen[words]
 
     for path, layer, module in trees:
@@ -46,15 +79,94 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
         for words, _ in _prints(module.body):
             count[words] = count.get(words, 0) + 1
         printers = {callee for words, callee in _prints(module.body) if logged(words)}
+        aliases = _aliases(module)
+        for test, truth, line in _conditional_parts(module, lines):
+            for name, on in _tested(test, truth, aliases):
+                proven.setdefault(name, []).append(Switch(on, line))
         for node in _conditions(module):
             site = Site(path, layer, node.lineno)
             taken = _verdict(node.body, count, logged)
             other = _verdict(node.orelse, count, logged)
-            if taken != other and (taken or other):
-                ran[site] = taken
-            elif not taken and not other and _should_show(node.body, count, printers):
+            for name in {*dict(_tested(node.test, True, aliases)), *dict(_tested(node.test, False, aliases))}:
+                tests.setdefault(name, []).append(site)
+            proof = taken or other
+            if proof is not None and (taken is None or other is None):
+                ran[site] = taken is not None
+                shown[site] = proof.location
+                for name, on in _tested(node.test, ran[site], aliases):
+                    proven.setdefault(name, []).append(Switch(on, proof))
+            elif taken is None and _should_show(node.body, count, printers):
                 silent.add(site)
-    return Witness(ran, frozenset(silent))
+    switches = {
+        name: Switch(found[0].on, found[0].line, tuple(tests.get(name, ())))
+        for name, found in proven.items()
+        if len({switch.on for switch in found}) == 1
+    }
+    return Witness(ran, frozenset(silent), switches, shown)
+
+
+def tested_switches(trees: Sequence[tuple[str, int, ast.Module]], taken: frozenset[Site]) -> Iterator[str]:
+    """The names and attributes that are on when these conditions hold."""
+    for path, layer, module in trees:
+        aliases = _aliases(module)
+        for node in _conditions(module):
+            if Site(path, layer, node.lineno) in taken:
+                yield from (name for name, on in _tested(node.test, True, aliases) if on)
+
+
+def _tested(test: ast.expr, truth: bool, aliases: dict[str, ast.expr], depth: int = 0) -> Iterator[tuple[str, bool]]:
+    """What the truth of a condition says about the names and attributes in it."""
+    if depth > _DEPTH:
+        return
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        yield from _tested(test.operand, not truth, aliases, depth + 1)
+    elif isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) == truth:
+        for part in test.values:
+            yield from _tested(part, truth, aliases, depth + 1)
+    elif isinstance(test, ast.Attribute):
+        yield test.attr, truth
+    elif isinstance(test, ast.Name):
+        yield test.id, truth
+        if test.id in aliases:
+            yield from _tested(aliases[test.id], truth, aliases, depth + 1)
+
+
+def _aliases(module: ast.Module) -> dict[str, ast.expr]:
+    """What each name is set to, of names that are set once in the whole text."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.value)
+        elif isinstance(node, ast.AnnAssign | ast.AugAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found.setdefault(node.target.id, []).append(node.value)
+    return {name: values[0] for name, values in found.items() if len(values) == 1}
+
+
+def _conditional_parts(module: ast.Module, lines: Sequence[LogLine]) -> Iterator[tuple[ast.expr, bool, LogLine]]:
+    """Conditions of `{text if condition else ""}` within printed texts of which a line stands in a log, and whether the text is
+    there."""
+    for node in ast.walk(module):
+        found = _printed(node) if isinstance(node, ast.Call) else None
+        if found is None or not isinstance(node, ast.Call) or not isinstance(node.args[0], ast.JoinedStr):
+            continue
+        choices = [part.value for part in node.args[0].values if isinstance(part, ast.FormattedValue)]
+        wanted = [
+            (choice, _words(choice.body)) for choice in choices if isinstance(choice, ast.IfExp) and _is_empty(choice.orelse)
+        ]
+        wanted = [(choice, words) for choice, words in wanted if sum(map(len, words)) >= _LEAST_PART]
+        if not wanted:
+            continue
+        shown = [line for line in lines if _stands_in(found[0], line.text)]
+        for choice, words in wanted if shown else ():
+            told = {all(word in line.text for word in words) for line in shown}
+            if len(told) == 1:
+                yield choice.test, told.pop(), shown[0]
+
+
+def _is_empty(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == ""
 
 
 def _conditions(module: ast.Module) -> Iterator[ast.If]:
@@ -68,12 +180,13 @@ def _conditions(module: ast.Module) -> Iterator[ast.If]:
                 pending.append(child)
 
 
-def _verdict(body: Sequence[ast.stmt], count: dict[_Words, int], logged: Callable[[_Words], bool]) -> bool:
-    """Whether a print inside this block, of a text that is printed nowhere else, stands in a log."""
+def _verdict(body: Sequence[ast.stmt], count: dict[_Words, int], logged: Callable[[_Words], LogLine | None]) -> LogLine | None:
+    """The log line of a print inside this block, of a text that is printed nowhere else."""
     inside: dict[_Words, int] = {}
     for words, _ in _prints(body):
         inside[words] = inside.get(words, 0) + 1
-    return any(inside[words] == count.get(words) and logged(words) for words in inside)
+    found = (logged(words) for words in inside if inside[words] == count.get(words))
+    return next((line for line in found if line is not None), None)
 
 
 def _should_show(body: Sequence[ast.stmt], count: dict[_Words, int], printers: set[str]) -> bool:
@@ -107,9 +220,12 @@ def _printed(call: ast.Call) -> tuple[_Words, str] | None:
         or not call.args
     ):
         return None
-    pieces = _fixed_pieces(call.args[0])
-    words = tuple(piece for piece in pieces if any(character.isalpha() for character in piece))
+    words = _words(call.args[0])
     return (words, name) if sum(character.isalpha() for word in words for character in word) >= _LEAST else None
+
+
+def _words(node: ast.expr) -> _Words:
+    return tuple(piece for piece in _fixed_pieces(node) if any(character.isalpha() for character in piece))
 
 
 def _fixed_pieces(node: ast.expr) -> list[str]:

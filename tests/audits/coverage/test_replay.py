@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audits.coverage.replay import Opaque, Replay, Scored, Tokens, Unknown
+from audits.coverage.replay import Replay
+from audits.coverage.values import Opaque, Scored, Tokens, Unknown
 
 WINDOWS = """
 def score(model, tokens, size, stride, batch):
@@ -62,6 +63,42 @@ def test_takes_the_start_from_the_first_thing_looked_up_by_row() -> None:
         replay(source, tokens=101, size=20, stride=5, batch=3, least=1).slices.keys()
         == replay(WINDOWS, tokens=101, size=20, stride=5, batch=3, least=1).slices.keys()
     )
+
+
+NUMBERED = """
+def score(model, tokens, size, stride, windows):
+    total = len(tokens) - 1
+    for number in range(windows):
+        start = number * stride
+{cut}
+        skip = 0 if number == 0 else size - stride
+        scored = F.cross_entropy(model(x), y, reduction="none")[skip : y.numel()]
+"""
+CHUNK = """\
+        chunk = tokens[start : min(start + size, total) + 1]
+        x, y = chunk[:-1][None], chunk[1:][None]"""
+TARGETS_FIRST = """\
+        y = tokens[start + 1 : min(start + size, total) + 1]
+        x = tokens[start : start + size]"""
+
+
+@given(
+    cut=st.sampled_from([CHUNK, TARGETS_FIRST]),
+    total=st.integers(2, 300),
+    size=st.integers(2, 40),
+    stride=st.integers(1, 40),
+    windows=st.integers(1, 60),
+)
+def test_windows_that_are_numbered_start_where_they_are_cut(cut: str, total: int, size: int, stride: int, windows: int) -> None:
+    stride = min(stride, size)
+    expected = Counter[int]()
+    for number in range(windows):
+        start = number * stride
+        expected.update(range(start if number == 0 else start + size - stride, min(start + size, total)))
+    found = Counter[int]()
+    for _, first, end in replay(NUMBERED.format(cut=cut), tokens=total + 1, size=size, stride=stride, windows=windows).slices:
+        found.update(range(first, min(end, total)))
+    assert found == expected
 
 
 @pytest.mark.parametrize(
