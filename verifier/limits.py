@@ -46,7 +46,7 @@ class Limits:
     """Files above are listed with their size but not hashed."""
     vocabulary_file: int = 64 * MIB
     seconds_per_folder: float = 30.0
-    """Rules and readers stop here; what was left out is `not-available`."""
+    """Processor time. Rules and readers stop here; what was left out is `not-available`."""
 
 
 DEFAULT_LIMITS = Limits()

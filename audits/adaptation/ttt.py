@@ -78,12 +78,20 @@ def check_score_first(context: Context) -> Decision:
     analysis = analysis_of(context)
     found: dict[object, Finding] = {}
     for use in adaptation.uses:
+        if use.update.site in found:
+            continue
         first = _scored_before(adaptation, use.update)
-        if first is not None and use.update.site not in found:
+        if first is not None:
             found[use.update.site] = Finding(
                 Outcome.INFO,
                 "score-first adaptation: each chunk is scored, then learned from, and only later chunks are scored with the result",
                 chain(analysis, adaptation.trace, first, use.update, use.report),
+            )
+        else:
+            found[use.update.site] = Finding(
+                Outcome.INFO,
+                "adaptation on earlier text: what is learned from lies before the chunk that is scored with the result",
+                chain(analysis, adaptation.trace, use.update, use.score, use.report),
             )
     if found:
         return Decision.of(found.values())

@@ -109,7 +109,7 @@ class Machine:
     def __init__(self, config: Mapping[str, str], budget: Budget, witness: Mapping[Site, bool]) -> None:
         self.state = State(config, budget)
         self.witness = witness
-        self.state.deadline = time.monotonic() + budget.seconds
+        self.state.deadline = time.thread_time() + budget.seconds
 
     # What the parts offer each other.
 
@@ -158,7 +158,7 @@ class Machine:
         state.steps += 1
         if state.steps > state.budget.steps:
             raise OutOfBudget(f"more than {state.budget.steps:,} steps")
-        if state.steps & 1023 == 0 and time.monotonic() > state.deadline:
+        if state.steps & 1023 == 0 and time.thread_time() > state.deadline:
             raise OutOfBudget(f"more than {state.budget.seconds:g} s")
 
     def site(self, node: ast.AST, scope: Scope) -> Site:
