@@ -68,12 +68,11 @@ def build_model(cfg: Config, device: torch.device) -> GPT:
         aux_projection=gain if cfg.has(9) else None,
     )
     if cfg.bf16_embeddings:
-        # The submitted systems keep embedding tables, their gradients and Adam moments in bf16, and round the initial
-        # matrices through it once.
-        for p in group_parameters(model).matrices.values():
-            p.data = p.data.bfloat16().float()
-        for p in group_parameters(model).embeddings.values():
-            p.data = p.data.bfloat16()
+        # The submitted systems keep embedding tables, their gradients and Adam moments in bf16, and round all other
+        # initial weights through it once.
+        tables = group_parameters(model).embeddings
+        for name, p in model.named_parameters():
+            p.data = p.data.bfloat16() if name in tables else p.data.bfloat16().float()
     model.use_flash_attention(find_flash_attention(cfg.attention, device, compute_dtype(cfg, device)))
     return model.to(device)
 

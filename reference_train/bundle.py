@@ -11,7 +11,7 @@ from reference_train.pack import pack_code
 
 BUNDLE_ORDER = (
     "errors", "quirks", "attention", "config", "shards", "caseops", "tokbytes", "loaders", "data", "layers", "model", "newton_schulz", "parallel_muon", "optim",
-    "schedule", "throughput", "averaging", "quant", "gptq", "container", "pack", "export", "calibration", "evaluate", "ttt", "build", "train",
+    "schedule", "throughput", "averaging", "quant", "gptq", "container", "pack", "export", "calibration", "evaluate", "ttt", "online", "build", "train",
     "runlog", "forbidden", "run", "plot", "bundle", "record", "cli",
 )  # fmt: skip
 """Every module after those it imports."""
@@ -23,12 +23,14 @@ def bundle_source(cfg: Config) -> str:
     `forbidden` is left out unless the run uses it. `bundle` and `record` are left out: a record does not write records.
     """
     settings = {name: value for name, value in asdict(cfg).items() if value != Config.__dataclass_fields__[name].default}
-    skipped = {"bundle", "record"} | (set() if cfg.prequant_ttt_enabled else {"forbidden"})
+    skipped = {"bundle", "record"} | (set() if cfg.forbidden else {"forbidden"})
     parts = [f'"""Reference trainer, preset {cfg.preset!r}, as one file."""', "from __future__ import annotations"]
     for name in BUNDLE_ORDER:
         if name not in skipped:
             path = Path(__file__).with_name(f"{name}.py")
             parts.append(f"# --- {name} ---\n{_without_own_imports(path.read_text(encoding='utf-8'))}")
+    if not cfg.forbidden:
+        parts.append('ONLY_VALUES |= dict.fromkeys(FORBIDDEN, ("0", "this script was written without what the rules forbid"))')
     settings["preset"] = "record"
     parts.append(f'EMBEDDED_PRESETS["record"] = {settings!r}')
     parts.append('if __name__ == "__main__":\n    raise SystemExit(main(default_preset="record"))')
@@ -53,5 +55,4 @@ def _without_own_imports(source: str) -> str:
 
 def write_script(path: Path, cfg: Config) -> None:
     source = bundle_source(cfg)
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(pack_code(source) if cfg.pack_code else source, encoding="utf-8")

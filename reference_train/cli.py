@@ -32,6 +32,7 @@ from reference_train.errors import TrainerError
 from reference_train.quirks import QUIRKS
 from reference_train.run import SeedResult, pick_device, run_seed
 from reference_train.runlog import RunLog
+from reference_train.shards import write_atomic
 from reference_train.train import Ranks
 
 DEFAULT_CHECKPOINT = "reference_train.ckpt"
@@ -65,7 +66,7 @@ def build_parser(default_preset: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, *, default_preset: str = "tiny") -> int:
-    args = build_parser(default_preset).parse_args(argv)
+    args = build_parser(default_preset).parse_intermixed_args(argv)
     console = Console(stderr=True)
     try:
         if args.list_presets or args.list_settings or args.list_quirks:
@@ -83,6 +84,10 @@ def main(argv: Sequence[str] | None = None, *, default_preset: str = "tiny") -> 
     except TrainerError as problem:
         console.print(f"reference_train: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
+    except OSError as problem:
+        message = f"reference_train: {problem}: check the path, its permissions and the free space"
+        console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
     except KeyboardInterrupt:
         console.print(
             "reference_train: interrupted; files that were written are complete. If training had ended, --resume with the "
@@ -96,9 +101,8 @@ def main(argv: Sequence[str] | None = None, *, default_preset: str = "tiny") -> 
 def _print_lists(args: argparse.Namespace) -> None:
     if args.list_presets:
         for name in preset_names():
-            preset = read_preset(name)
-            mark = " [forbidden]" if preset.get("forbidden") else ""
-            print(f"{name}{mark}: {preset['description']}")
+            preset = make_config(read_preset(name), {})
+            print(f"{name}{' [forbidden]' if preset.forbidden else ''}: {preset.description}")
     if args.list_settings:
         for name in SETTINGS:
             print(f"{name.upper()} (default {getattr(Config(), name)!r})")
@@ -113,8 +117,9 @@ def _run(cfg: Config, args: argparse.Namespace, console: Console) -> int:
         ranks = _join_processes(cfg, stack)
         record: Path | None = args.record_dir
         checkpoint: Path = args.checkpoint or (record or Path.cwd()) / DEFAULT_CHECKPOINT
-        own_folder = record or Path(_shared_temporary(ranks, stack))
-        script = own_folder / "train_gpt.py"
+        work = Path(_shared_temporary(ranks, stack))
+        own_folder = record or work
+        script = work / "train_gpt.py"
         if ranks.main:
             own_folder.mkdir(parents=True, exist_ok=True)
             _provide_script(script, cfg)
@@ -134,7 +139,7 @@ def _run(cfg: Config, args: argparse.Namespace, console: Console) -> int:
                 task = bar.add_task("train", total=cfg.iterations, loss=float("nan"))
                 result = run_seed(
                     seeded,
-                    work_dir=own_folder if record is None else Path(_shared_temporary(ranks, stack)),
+                    work_dir=work,
                     script=script,
                     artifact_path=own_folder / "final_model.ptz",
                     ranks=ranks,
@@ -146,11 +151,12 @@ def _run(cfg: Config, args: argparse.Namespace, console: Console) -> int:
                 )
             results.append(result)
             if record is not None and ranks.main:
-                (record / f"train_seed{seed}.log").write_text(log.text, encoding="utf-8")
+                write_atomic(record / f"train_seed{seed}.log", log.text.encode())
         if ranks.main:
             if record is not None:
                 from reference_train.record import write_record
 
+                write_atomic(record / script.name, script.read_bytes())
                 write_record(record, cfg, results, _command(cfg, args))
             _print_results(cfg, results)
             if args.checkpoint is None:

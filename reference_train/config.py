@@ -22,8 +22,6 @@ class Config:
 
     preset: str = ""
     description: str = ""
-    forbidden: str = ""
-    """Why the rules do not allow this system; empty for a legal one."""
     extends: tuple[str, ...] = ()
     parity_quirks: tuple[int, ...] = ()
     """What `--parity` turns on."""
@@ -148,6 +146,8 @@ class Config:
     # Evaluation
     eval_seq_len: int = 1024
     eval_stride: int = 64
+    second_eval_stride: int = 0
+    """A second sliding evaluation, with its own label; 0 for none (PR 1405 gives 96 and then 64, its headline)."""
     sliding_window_enabled: bool = False
     val_batch_tokens: int = 524_288
     ttt_enabled: bool = False
@@ -158,6 +158,11 @@ class Config:
     ttt_batch_seqs: int = 32
     ttt_grad_clip: float = 1.0
     ttt_freeze_blocks: int = 0
+    ogd_enabled: bool = False
+    """An output bias and a unigram cache that learn from what is scored already."""
+    ogd_lr: float = 0.1
+    cache_lambda: float = 0.02
+    cache_decay: float = 0.995
     prequant_ttt_enabled: bool = False
     prequant_ttt_epochs: int = 21
     prequant_ttt_lr: float = 5e-4
@@ -165,6 +170,16 @@ class Config:
     prequant_ttt_grad_clip: float = 1.0
     prequant_ttt_chunk_tokens: int = 32_768
     prequant_ttt_freeze_blocks: int = 2
+    ngram_enabled: bool = False
+    ngram_min_order: int = 2
+    ngram_max_order: int = 12
+    ngram_num_buckets: int = 16_777_216
+    ngram_alpha_min: float = 0.05
+    ngram_alpha_max: float = 0.7
+    ngram_entropy_center: float = 3.0
+    ngram_entropy_scale: float = 2.0
+    ngram_min_count: int = 2
+    ngram_leave_one_out: bool = True
 
     def __post_init__(self) -> None:
         choices = {
@@ -187,8 +202,16 @@ class Config:
         if self.warmdown_iters and self.warmdown_frac:
             raise TrainerError("WARMDOWN_ITERS and WARMDOWN_FRAC exclude each other; set one of them to 0")
 
+        if self.ngram_enabled and self.ngram_num_buckets & (self.ngram_num_buckets - 1):
+            raise TrainerError(f"NGRAM_NUM_BUCKETS is {self.ngram_num_buckets}; it must be a power of 2")
+
     def has(self, quirk: int) -> bool:
         return quirk in self.quirks
+
+    @property
+    def forbidden(self) -> str:
+        """Why the rules do not allow this system; empty for a legal one."""
+        return "; ".join(why for name, why in FORBIDDEN.items() if getattr(self, name))
 
     @property
     def shard_folder(self) -> str:
@@ -209,6 +232,12 @@ class Config:
             return Path(self.tokenizer_path)
         return Path(self.data_dir) / "tokenizers" / f"fineweb_{self.vocab_size}_bpe.model"
 
+
+FORBIDDEN = {
+    "prequant_ttt_enabled": "it trains on the validation tokens that it is scored on afterwards",
+    "ngram_enabled": "its last score is mixed from counts over the whole validation stream, future included",
+}
+"""Settings that switch on what the rules do not allow, and why they do not."""
 
 ALIASES = {
     "val_batch_size": "val_batch_tokens",
@@ -234,11 +263,11 @@ NEVER_READ = {
 """Variables of the run commands that the submitted scripts never read."""
 
 _OFF = "off in every submitted run, and not implemented here"
-_FORBIDDEN = "the rules forbid it, or no log shows it; reference_train.measure_forbidden shows what the forbidden ones gain"
+_ABSENT = "off in every submitted run, and not implemented; measure_forbidden shows what fitting to scored targets gains"
 ONLY_VALUES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("dtg_enabled", "mtp_num_heads", "gated_attention", "value_residual", "lawa_enabled"), ("0", _OFF)),
     **dict.fromkeys(("ttt_adaptive", "ttt_ema_enabled"), ("0", _OFF)),
-    **dict.fromkeys(("ogd_enabled", "ngram_enabled", "lbfgs_slot_enabled", "etlb_enabled"), ("0", _FORBIDDEN)),
+    **dict.fromkeys(("lbfgs_slot_enabled", "etlb_enabled"), ("0", _ABSENT)),
     "embedding_dim": ("512", "tables as wide as the model are all that was submitted; set MODEL_DIM"),
     "gptq_hessian": ("0", "set MATRIX_QUANTIZER=gptq_one_percentile"),
     "gptq_block_size": ("128", "the block does not change the result"),
@@ -247,7 +276,7 @@ ONLY_VALUES: dict[str, tuple[str, str]] = {
 }
 """Names of the challenge whose only possible value here is the given one, and why."""
 SUBORDINATE = (
-    "mtp_", "lawa_", "ogd_", "cache_", "ngram_", "lbfgs_slot_", "etlb_", "ttt_ema_",
+    "mtp_", "lawa_", "lbfgs_slot_", "etlb_", "ttt_ema_",
     "int8_keep_float_fp32_name_patterns", "control_tensor_name_patterns",
 )  # fmt: skip
 """Beginnings of names that belong to those."""
@@ -255,7 +284,7 @@ BITS = {"matrix_bits": "matrix_levels", "embed_bits": "embed_levels"}
 """A number of bits b stands for levels up to 2^(b-1) - 1."""
 
 _FIELDS = {field.name: str(field.type) for field in fields(Config)}
-_FIXED = {"preset", "description", "forbidden", "extends", "parity_quirks", "quirks"}
+_FIXED = {"preset", "description", "extends", "parity_quirks", "quirks"}
 SETTINGS = tuple(name for name in _FIELDS if name not in _FIXED)
 
 

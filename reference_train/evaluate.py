@@ -7,7 +7,7 @@ positions and lends the earlier ones as context. Plain evaluation is the window 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +58,14 @@ class EvalResult:
     nll: NDArray[np.float64]
     """Per position, the last score given to it."""
 
+    def add(self, positions: NDArray[np.int64], nll: torch.Tensor, price: NDArray[np.float64]) -> None:
+        scores = nll.double().cpu().numpy()
+        self.nll[positions] = scores
+        np.add.at(self.times_scored, positions, 1)
+        self.nll_sum += float(scores.sum())
+        self.tokens += len(positions)
+        self.bytes += float(price[positions].sum())
+
     @property
     def val_loss(self) -> float:
         return self.nll_sum / self.tokens
@@ -65,6 +73,15 @@ class EvalResult:
     @property
     def val_bpb(self) -> float:
         return self.nll_sum / (math.log(2) * self.bytes)
+
+
+class ScoredBatch(NamedTuple):
+    """The scored positions of a batch of windows, from left to right."""
+
+    positions: NDArray[np.int64]
+    logits: torch.Tensor
+    """[positions, vocabulary] in fp32"""
+    targets: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,24 @@ class Scorer:
     batch_windows: int = 32
     compiled: bool = False
 
-    @torch.no_grad()
+    def batches(self, model: GPT, tokens: torch.Tensor, windows: Sequence[EvalWindow]) -> Iterator[ScoredBatch]:
+        """What the windows score. Short ones are padded at the end, where causality keeps it without effect."""
+        model.eval()
+        device = model.tok_emb.weight.device
+        compute = torch.compile(model.logits, dynamic=False) if self.compiled else model.logits
+        for begin in range(0, len(windows), self.batch_windows):
+            batch = windows[begin : begin + self.batch_windows]
+            longest = max(w.length for w in batch)
+            x = torch.zeros(len(batch), longest, dtype=torch.long)
+            scored = torch.zeros(len(batch), longest, dtype=torch.bool)
+            for row, w in enumerate(batch):
+                x[row, : w.length] = tokens[w.start : w.start + w.length]
+                scored[row, w.first : w.length] = True
+            positions = np.concatenate([np.arange(w.start + w.first, w.start + w.length) for w in batch])
+            with torch.no_grad():
+                logits = compute(x.to(device), recurrence=self.recurrence, dtype=self.dtype)
+            yield ScoredBatch(positions, logits[scored.to(device)].float(), tokens[positions + 1].to(device))
+
     def score(
         self,
         model: GPT,
@@ -85,28 +119,9 @@ class Scorer:
         into: EvalResult,
         price: NDArray[np.float64],
     ) -> None:
-        """Add the windows' scores. Short windows are padded at the end, where causality keeps it without effect."""
-        model.eval()
-        device = model.tok_emb.weight.device
-        compute = torch.compile(model.logits, dynamic=False) if self.compiled else model.logits
-        for begin in range(0, len(windows), self.batch_windows):
-            batch = windows[begin : begin + self.batch_windows]
-            longest = max(w.length for w in batch)
-            x = torch.zeros(len(batch), longest, dtype=torch.long)
-            y = torch.zeros_like(x)
-            for row, w in enumerate(batch):
-                x[row, : w.length] = tokens[w.start : w.start + w.length]
-                y[row, : w.length] = tokens[w.start + 1 : w.start + w.length + 1]
-            logits = compute(x.to(device), recurrence=self.recurrence, dtype=self.dtype)
-            nll = F.cross_entropy(logits.flatten(0, 1).float(), y.to(device).flatten(), reduction="none")
-            scores = nll.double().view(x.shape).cpu().numpy()
-            for row, w in enumerate(batch):
-                run = slice(w.start + w.first, w.start + w.length)
-                into.nll[run] = scores[row, w.first : w.length]
-                into.times_scored[run] += 1
-                into.nll_sum += float(into.nll[run].sum())
-                into.tokens += w.length - w.first
-                into.bytes += float(price[run].sum())
+        """Add the windows' scores."""
+        for batch in self.batches(model, tokens, windows):
+            into.add(batch.positions, F.cross_entropy(batch.logits, batch.targets, reduction="none"), price)
 
 
 def empty_result(targets: int) -> EvalResult:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reference_train.config import Config
-from reference_train.evaluate import Scorer
+from reference_train.evaluate import EvalResult, Scorer, empty_result, make_windows, merge_ranks, rank_share
 from reference_train.model import GPT
 
 NGRAM_PRIMES = (
@@ -74,7 +74,9 @@ def _average(tensors: Sequence[Tensor], world: int) -> None:
         tensor /= world
 
 
-def ngram_buckets(tokens: Sequence[int], order: int, buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ngram_buckets(
+    tokens: Sequence[int] | NDArray[np.int64], order: int, buckets: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Hash buckets of the contexts, and of contexts with their target, for target positions order-1 .. n-1."""
     stream = np.asarray(tokens, dtype=np.int64)
     count = len(stream) - order + 1
@@ -86,7 +88,7 @@ def ngram_buckets(tokens: Sequence[int], order: int, buckets: int) -> tuple[NDAr
 
 
 def two_pass_ngram(
-    tokens: Sequence[int],
+    tokens: Sequence[int] | NDArray[np.int64],
     *,
     min_order: int,
     max_order: int,
@@ -111,6 +113,50 @@ def two_pass_ngram(
         p[positions[usable]] = together[usable] / seen[usable]
         matched[positions[usable]] = order
     return p, matched
+
+
+def evaluate_with_ngrams(
+    model: GPT, tokens: Tensor, price: NDArray[np.float64], scorer: Scorer, cfg: Config
+) -> tuple[EvalResult, str]:
+    """PR 1242's last evaluation: sliding scores, then rescored from counts over the stream; and a line about it.
+
+    The surer the model is of a distribution (the lower its entropy, in nats), the less the counts weigh; higher orders
+    weigh more. Where no order matches, the model's probability stays.
+    """
+    targets = len(tokens) - 1
+    p, matched = two_pass_ngram(
+        tokens.numpy(),
+        min_order=cfg.ngram_min_order,
+        max_order=cfg.ngram_max_order,
+        buckets=cfg.ngram_num_buckets,
+        min_count=cfg.ngram_min_count,
+        leave_one_out=cfg.ngram_leave_one_out,
+    )
+    windows = make_windows(targets, cfg.eval_seq_len, cfg.eval_stride, tail_rescoring=cfg.has(1))
+    result, weights = empty_result(targets), [np.zeros(0)]
+    for batch in scorer.batches(model, tokens, windows[rank_share(len(windows))]):
+        log_p = batch.logits.log_softmax(-1)
+        nll = -log_p.gather(1, batch.targets[:, None]).squeeze(1).double().cpu().numpy()
+        entropy = -(log_p.exp() * log_p).sum(-1).double().cpu().numpy()
+        order = matched[batch.positions]
+        alpha = np.where(order > 0, ngram_weight(entropy, order, cfg), 0.0)
+        mixed = np.where(order > 0, realized_token_mixture(nll, p[batch.positions], alpha), nll)
+        result.add(batch.positions, torch.from_numpy(mixed), price)
+        weights.append(alpha[order > 0])
+    used = np.concatenate(weights)
+    summary = f"matched={len(used)}/{result.tokens} mean_alpha={used.mean() if len(used) else 0:.3f}"
+    return merge_ranks(result), summary
+
+
+NGRAM_ORDER_FACTORS = np.array([0.3, 0.3, 0.97, *[2.0] * 8])
+
+
+def ngram_weight(entropy: NDArray[np.float64], matched: NDArray[np.int64], cfg: Config) -> NDArray[np.float64]:
+    """How much the ratio of counts weighs, 0 to 0.95, by the model's entropy and the order that matched."""
+    level = matched - 2
+    sigmoid = 1 / (1 + np.exp(-cfg.ngram_entropy_scale * (entropy - (cfg.ngram_entropy_center - 0.25 * level))))
+    alpha = cfg.ngram_alpha_min + (cfg.ngram_alpha_max - cfg.ngram_alpha_min) * sigmoid
+    return np.asarray(np.clip(alpha * NGRAM_ORDER_FACTORS[np.clip(level, 0, 10)], 0.0, 0.95))
 
 
 def realized_token_mixture(

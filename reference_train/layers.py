@@ -219,6 +219,7 @@ class ValueEmbedding(nn.Module):
     def __init__(self, vocab: int, width: int, kv_dim: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocab, width)
+        nn.init.normal_(self.embed.weight, std=0.01)
         self.proj = nn.Linear(width, kv_dim, bias=False)
         self.scale = nn.Parameter(torch.tensor(0.1))
 

@@ -270,36 +270,37 @@ def initialize(model: GPT, *, orthogonal: bool, embed_std: float, aux_projection
     `aux_projection` is the gain of the bigram and value-embedding projections: None keeps them zero; the originals
     overwrite that zero with an orthogonal matrix (quirk 9).
     """
+    # The order of the random draws is that of the originals: constructors first, then the tables, then from the input to
+    # the output (banks before both projections).
     cfg = model.cfg
-    zero: list[Tensor] = [] if model.lm_head is None else [model.lm_head.weight]
-    inner: list[Tensor] = []
+    bigram = [] if model.bigram is None or model.bigram.proj is None else [model.bigram.proj.weight]
+    ve = [] if model.ve_shared is None else [model.ve_shared.proj.weight]
     with torch.no_grad():
         nn.init.normal_(model.tok_emb.weight, std=embed_std)
+        if not cfg.parameter_banks:
+            _start_projections(bigram, aux_projection)
         for i in range(cfg.num_layers):
             w = model.block_weights(i)
-            zero += [w.out, w.down]
-            inner += [w.q, w.k, w.v, w.up]
-        if cfg.parameter_banks or orthogonal:
-            for weight in inner:
-                if min(weight.shape) >= 64:
+            for weight in (w.q, w.k, w.v, w.up):
+                if (cfg.parameter_banks or orthogonal) and min(weight.shape) >= 64:
                     nn.init.orthogonal_(weight)
                 elif cfg.parameter_banks:
                     nn.init.kaiming_uniform_(weight, a=5**0.5)
-        for weight in zero:
-            nn.init.zeros_(weight)
-        projections: Sequence[nn.Linear | None] = (
-            model.bigram.proj if model.bigram is not None else None,
-            model.ve_shared.proj if model.ve_shared is not None else None,
-        )
-        for projection in projections:
-            if projection is not None and aux_projection is not None:
-                nn.init.orthogonal_(projection.weight, gain=aux_projection)
-            elif projection is not None:
-                nn.init.zeros_(projection.weight)
+            nn.init.zeros_(w.out)
+            nn.init.zeros_(w.down)
+        _start_projections([*bigram, *ve] if cfg.parameter_banks else ve, aux_projection)
+        if model.lm_head is not None:
+            nn.init.zeros_(model.lm_head.weight)
         if model.bigram is not None:
             nn.init.zeros_(model.bigram.embed.weight)
-        if model.ve_shared is not None:
-            nn.init.normal_(model.ve_shared.embed.weight, std=0.01)
+
+
+def _start_projections(weights: Sequence[Tensor], gain: float | None) -> None:
+    for weight in weights:
+        if gain is None:
+            nn.init.zeros_(weight)
+        else:
+            nn.init.orthogonal_(weight, gain=gain)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from reference_train.config import Config
 from reference_train.plot import curve_svg
 from reference_train.run import SeedResult
+from reference_train.shards import write_atomic
 
 
 def write_record(folder: Path, cfg: Config, results: Sequence[SeedResult], command: str) -> None:
@@ -37,11 +38,11 @@ def write_record(folder: Path, cfg: Config, results: Sequence[SeedResult], comma
             for r in results
         },
     }
-    (folder / "submission.json").write_text(json.dumps(submission, indent=2) + "\n", encoding="utf-8")
+    write_atomic(folder / "submission.json", (json.dumps(submission, indent=2) + "\n").encode())
     curves = {f"train, seed {r.seed} (nats/token)": r.outcome.train_curve for r in results}
     curves |= {f"validation, seed {r.seed} (bpb)": r.outcome.val_curve for r in results}
-    (folder / "curve.svg").write_text(curve_svg(curves, f"{cfg.preset}: loss over steps"), encoding="utf-8")
-    (folder / "README.md").write_text(_readme(cfg, results, command), encoding="utf-8")
+    write_atomic(folder / "curve.svg", curve_svg(curves, f"{cfg.preset}: loss over steps").encode())
+    write_atomic(folder / "README.md", _readme(cfg, results, command).encode())
 
 
 def _readme(cfg: Config, results: Sequence[SeedResult], command: str) -> str:
@@ -49,6 +50,11 @@ def _readme(cfg: Config, results: Sequence[SeedResult], command: str) -> str:
     lines = [f"# Reference run of {cfg.preset}", "", cfg.description + ".", ""]
     if cfg.forbidden:
         lines += [f"**Not a legal submission: {cfg.forbidden}.** It exists to show the size of the effect.", ""]
+    if cfg.shown_data_path.endswith(".jsonl"):
+        lines += [
+            f"Scored on `{cfg.shown_data_path}`, not on the challenge's validation set: no submission, and no score to compare.",
+            "",
+        ]
     lines += [
         f"Headline metric: `{results[0].headline}`.",
         "",

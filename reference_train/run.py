@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from reference_train.errors import TrainerError
 from reference_train.evaluate import EvalResult, evaluate
 from reference_train.export import QuantConfig, dequantize_state, prune_smallest, quantize_state
 from reference_train.model import GPT, count_parameters
+from reference_train.online import ONLINE_WINDOWS, OnlineConfig, evaluate_online
 from reference_train.pack import CAP_BYTES, Ledger, pack_payload, unpack_payload, write_artifact
 from reference_train.runlog import RunLog
 from reference_train.schedule import PhaseClock
@@ -167,12 +169,15 @@ def run_seed(
     trainer.recurrence = recurrence
     scorer = trainer.scorer(recurrence)
 
-    def score(label: str, model: GPT, stride: int) -> None:
-        tail = cfg.has(1) and stride < cfg.eval_seq_len
+    def measure(label: str, evaluation: Callable[[], EvalResult], stride: int) -> None:
         with clock.phase(label, "validation"):
-            result = evaluate(model, tokens, data.price, scorer, seq_len=cfg.eval_seq_len, stride=stride, tail_rescoring=tail)
-        metrics[label] = result
-        log.metric(label, result, clock.spent(label), f" stride:{stride}" if stride < cfg.eval_seq_len else "")
+            metrics[label] = evaluation()
+        log.metric(label, metrics[label], clock.spent(label), f" stride:{stride}" if stride < cfg.eval_seq_len else "")
+
+    def score(label: str, model: GPT, stride: int) -> None:
+        tail, length = cfg.has(1) and stride < cfg.eval_seq_len, cfg.eval_seq_len
+        sliding = partial(evaluate, model, tokens, data.price, scorer, seq_len=length, stride=stride, tail_rescoring=tail)
+        measure(label, sliding, stride)
 
     score("pre-quantization post-ema", trainer.model, cfg.eval_seq_len)
     if cfg.prequant_ttt_enabled:
@@ -199,9 +204,28 @@ def run_seed(
     if cfg.sliding_window_enabled:
         headline = "quantized_sliding_window"
         score(headline, model, cfg.eval_stride)
+        if cfg.second_eval_stride not in (0, cfg.eval_stride):
+            headline = f"quantized_sliding_window_s{cfg.second_eval_stride}"
+            score(headline, model, cfg.second_eval_stride)
+    lengths = {"seq_len": cfg.eval_seq_len, "stride": cfg.eval_stride}
+    if cfg.ogd_enabled:
+        headline = "quantized_ogd"
+        by_batch = replace(scorer, batch_windows=ONLINE_WINDOWS)
+        online = partial(evaluate_online, model, tokens, data.price, by_batch, online_config(cfg), **lengths)
+        measure(headline, online, cfg.eval_stride)
     if cfg.ttt_enabled:
         headline = "quantized_ttt"
-        _score_ttt(cfg, model if cfg.has(17) else deepcopy(model), tokens, trainer, metrics, log)
+        adapted = model if cfg.has(17) else deepcopy(model)
+        adapting = partial(evaluate_score_first, adapted, tokens, data.price, scorer, ttt_config(cfg), **lengths)
+        measure(headline, adapting, cfg.eval_stride)
+    if cfg.ngram_enabled:
+        from reference_train.forbidden import evaluate_with_ngrams
+
+        # Never the headline: PR 1242 reports it beside its score and says that it is none.
+        with clock.phase("ngram_two_pass", "validation"):
+            metrics["ngram_two_pass"], matches = evaluate_with_ngrams(model, tokens, data.price, scorer, cfg)
+        log.metric("ngram_two_pass", metrics["ngram_two_pass"], clock.spent("ngram_two_pass"), f" stride:{cfg.eval_stride}")
+        log(f"ngram_rescore: {matches}")
     seconds = {f"{name} [{tag}]": spent for (tag, name), spent in clock.seconds.items()}
     log("phases: " + " ".join(f"{name.replace(' ', '_')}={spent:.1f}s" for name, spent in seconds.items()))
     log(f"budget: train={clock.charged('train'):.1f}s validation={clock.charged('validation'):.1f}s")
@@ -210,10 +234,8 @@ def run_seed(
     return SeedResult(cfg.seed, headline, metrics, ledger, digest, outcome, seconds)
 
 
-def _score_ttt(
-    cfg: Config, model: GPT, tokens: torch.Tensor, trainer: Trainer, metrics: dict[str, EvalResult], log: RunLog
-) -> None:
-    ttt = TttConfig(
+def ttt_config(cfg: Config) -> TttConfig:
+    return TttConfig(
         lr=cfg.ttt_lr,
         epochs=cfg.ttt_epochs,
         chunk_tokens=cfg.ttt_chunk_tokens,
@@ -224,13 +246,10 @@ def _score_ttt(
         freeze_misses_banks=cfg.has(16),
         tail_rescoring=cfg.has(1),
     )
-    scorer = trainer.scorer(trainer.recurrence)
-    with trainer.clock.phase("quantized_ttt", "validation"):
-        result = evaluate_score_first(
-            model, tokens, trainer.data.price, scorer, ttt, seq_len=cfg.eval_seq_len, stride=cfg.eval_stride
-        )
-    metrics["quantized_ttt"] = result
-    log.metric("quantized_ttt", result, trainer.clock.spent("quantized_ttt"), f" stride:{cfg.eval_stride}")
+
+
+def online_config(cfg: Config) -> OnlineConfig:
+    return OnlineConfig(lr=cfg.ogd_lr, cache_weight=cfg.cache_lambda, cache_decay=cfg.cache_decay, tail_rescoring=cfg.has(1))
 
 
 def barrier(ranks: Ranks) -> None:

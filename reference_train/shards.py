@@ -76,9 +76,9 @@ def truncate_validation(tokens: Tokens, seq_len: int) -> Tokens:
     return tokens[: usable + 1]
 
 
-def check_vocabulary(tokens: Tokens, vocab_size: int, where: str) -> None:
+def check_vocabulary(tokens: NDArray[np.integer], vocab_size: int, where: str) -> None:
     """Shards of another tokenizer show as ids beyond the vocabulary; the embedding look-up would crash."""
-    largest = int(tokens.max()) if len(tokens) else 0
+    largest = int(tokens.max()) if tokens.size else 0
     if largest >= vocab_size:
         raise TrainerError(
             f"{where}: token id {largest}, but VOCAB_SIZE is {vocab_size}; the shards belong to another tokenizer: "

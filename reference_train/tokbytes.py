@@ -40,8 +40,15 @@ class ByteTable:
     base_bytes: NDArray[np.int16]
     has_leading_space: NDArray[np.bool_]
     is_boundary: NDArray[np.bool_]
+    pieces: int
+    """Ids from here on are padding: no text has them."""
 
     def per_target(self, tokens: Tokens) -> NDArray[np.float64]:
+        if len(tokens) and int(tokens.max()) >= self.pieces:
+            raise TrainerError(
+                f"the shards hold token id {int(tokens.max())}, the tokenizer has {self.pieces} pieces: they do not belong "
+                "together; set TOKENIZER_PATH or TOKENIZER_META_PATH to the tokenizer of the shards"
+            )
         previous, target = tokens[:-1], tokens[1:]
         space = self.has_leading_space[target] & ~self.is_boundary[previous]
         return self.base_bytes[target].astype(np.float64) + space
@@ -62,7 +69,7 @@ class ByteSidecar:
 def byte_table_for_bytes() -> ByteTable:
     """The 260-entry byte tokenizer: ids 0-3 special (0 bytes), byte b is id b + 4."""
     special = np.arange(BYTE_VOCAB) < BYTE_OFFSET
-    return ByteTable((~special).astype(np.int16), np.zeros(BYTE_VOCAB, bool), special)
+    return ByteTable((~special).astype(np.int16), np.zeros(BYTE_VOCAB, bool), special, BYTE_VOCAB)
 
 
 def byte_table_from_sentencepiece(model_path: Path, vocab_size: int) -> ByteTable:
@@ -72,14 +79,15 @@ def byte_table_from_sentencepiece(model_path: Path, vocab_size: int) -> ByteTabl
     except ImportError as problem:
         raise TrainerError("reading a .model file needs sentencepiece: pip install sentencepiece") from problem
     if not model_path.is_file():
-        raise TrainerError(f"no tokenizer at {model_path}: set TOKENIZER_PATH to the .model file of the shards")
+        raise TrainerError(f"no tokenizer{_at(model_path)}: set TOKENIZER_PATH to the .model file of the shards")
     model = sentencepiece.SentencePieceProcessor(model_file=str(model_path))
     if model.piece_to_id(SPACE_MARK) == model.unk_id():
         raise TrainerError(
             f"{model_path}: U+2581 is not a piece, so each lone space would be charged as three byte tokens; "
             "train the tokenizer with the space mark in its alphabet"
         )
-    size = max(int(model.vocab_size()), vocab_size)
+    check_size(int(model.vocab_size()), vocab_size, model_path)
+    size = vocab_size
     base, space, boundary = np.zeros(size, np.int16), np.zeros(size, bool), np.ones(size, bool)
     for token in range(int(model.vocab_size())):
         if model.is_control(token) or model.is_unknown(token) or model.is_unused(token):
@@ -91,13 +99,13 @@ def byte_table_from_sentencepiece(model_path: Path, vocab_size: int) -> ByteTabl
         piece = str(model.id_to_piece(token))
         space[token] = piece.startswith(SPACE_MARK)
         base[token] = len(piece.removeprefix(SPACE_MARK).encode())
-    return ByteTable(base, space, boundary)
+    return ByteTable(base, space, boundary, int(model.vocab_size()))
 
 
 def byte_table_from_metadata(path: Path, vocab_size: int, *, accept_withdrawn: bool = False) -> ByteTable:
     """Read `*.meta.npz`; padded to the vocabulary with (0, False, True). A table known to be wrong is refused."""
     if not path.is_file():
-        raise TrainerError(f"no tokenizer metadata at {path}: set TOKENIZER_META_PATH to the .meta.npz of the shards")
+        raise TrainerError(f"no tokenizer metadata{_at(path)}: set TOKENIZER_META_PATH to the .meta.npz of the shards")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     if digest in WITHDRAWN_TABLES and not accept_withdrawn:
         raise TrainerError(f"{path}: {WITHDRAWN_TABLES[digest]}; use a byte-exact table, or --quirk 19 to see its effect")
@@ -105,9 +113,22 @@ def byte_table_from_metadata(path: Path, vocab_size: int, *, accept_withdrawn: b
         if int(meta["format_version"]) != 1:
             raise TrainerError(f"{path}: format_version {int(meta['format_version'])}, this reader knows version 1")
         columns = [np.asarray(meta[key]) for key in ("base_bytes", "has_leading_space", "is_boundary_token")]
-    padding = max(0, vocab_size - len(columns[0]))
+    check_size(len(columns[0]), vocab_size, path)
+    padding = vocab_size - len(columns[0])
     base, space, boundary = (np.pad(c, (0, padding), constant_values=v) for c, v in zip(columns, (0, 0, 1), strict=True))
-    return ByteTable(base.astype(np.int16), space.astype(bool), boundary.astype(bool))
+    return ByteTable(base.astype(np.int16), space.astype(bool), boundary.astype(bool), len(columns[0]))
+
+
+def check_size(pieces: int, vocab_size: int, path: Path) -> None:
+    """A model may have rows to spare, but a tokenizer with more pieces than the model has rows is another model's."""
+    if pieces > vocab_size:
+        raise TrainerError(
+            f"{path} has {pieces} pieces, but VOCAB_SIZE is {vocab_size}; set it to the tokenizer's, or change the file"
+        )
+
+
+def _at(path: Path) -> str:
+    return "" if path == Path() else f" at {path}"
 
 
 def load_sidecar(folder: Path) -> ByteSidecar:

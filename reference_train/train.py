@@ -7,7 +7,7 @@ import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from reference_train.evaluate import EvalResult, Scorer, evaluate
 from reference_train.loaders import Loader, make_loader
 from reference_train.optim import Optimizers
 from reference_train.schedule import PhaseClock, training_fraction, warmdown_by_fraction, warmdown_by_iterations
-from reference_train.shards import write_atomic
+from reference_train.shards import check_vocabulary, write_atomic
 from reference_train.throughput import describe_throughput, train_flops_per_token
 
 LogLine = Callable[[str], None]
+CHECKPOINT_FORMAT = "reference-train-checkpoint-2"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Trainer:
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         x, y = self.loader.next_batch(self.cfg.train_batch_tokens, self.cfg.train_seq_len, self.accum)
+        check_vocabulary(x, self.cfg.vocab_size, f"{self.data.train_paths[0].parent} (training batch)")
+        check_vocabulary(y[:, -1], self.cfg.vocab_size, f"{self.data.train_paths[0].parent} (training batch)")
         return torch.from_numpy(x).to(self.ranks.device), torch.from_numpy(y).to(self.ranks.device)
 
     def elapsed(self) -> float:
@@ -305,8 +308,8 @@ class Trainer:
         if not self.ranks.main:
             return
         tree: dict[str, Any] = {
-            "format": "reference-train-checkpoint-1",
-            "seed": self.cfg.seed,
+            "format": CHECKPOINT_FORMAT,
+            "settings": training_settings(self.cfg),
             "step": self.step,
             "seconds": self.elapsed(),
             "recurrence": self.recurrence,
@@ -324,8 +327,14 @@ class Trainer:
         if not path.is_file():
             raise TrainerError(f"no checkpoint at {path}: give the file that an earlier run saved, or start without --resume")
         tree = load_tree(path.read_bytes())
-        if tree.get("format") != "reference-train-checkpoint-1" or tree["seed"] != self.cfg.seed:
-            raise TrainerError(f"{path} is not a checkpoint of seed {self.cfg.seed}: resume with the settings of that run")
+        if tree.get("format") != CHECKPOINT_FORMAT:
+            raise TrainerError(f"{path} is no checkpoint of this version: give a file that --checkpoint wrote")
+        now = training_settings(self.cfg)
+        for name, then in tree["settings"].items():
+            if now.get(name) != then:
+                raise TrainerError(
+                    f"{path} was saved with {name.upper()}={then}, this run has {now.get(name)}: resume with its value"
+                )
         self.model.load_state_dict(tree["model"])
         self.optimizers.load_state_dict([_with_int_keys(state) for state in tree["optimizers"]])
         self.step, self.recurrence = tree["step"], tree["recurrence"]
@@ -338,6 +347,16 @@ class Trainer:
             self.ema.shadow = {name: tensor.to(self.ranks.device) for name, tensor in tree["ema"].items()}
         self.swa.total, self.swa.count = tree["swa"]
         self.loader.skip(self.step * self.accum, self.cfg.train_batch_tokens, self.cfg.train_seq_len, self.accum)
+
+
+def training_settings(cfg: Config) -> dict[str, Any]:
+    """What training depends on. Where the data lie, what is logged and all that comes after training may change."""
+    free = {"preset", "description", "extends", "parity_quirks", "run_id", "device", "attention", "torch_compile"}
+    free |= {"max_wallclock_seconds", "checkpoint_every", "val_loss_every", "train_log_every"}
+    names = [field.name for field in fields(cfg)]
+    during = names[: names.index("matrix_quantizer")]
+    values = {name: getattr(cfg, name) for name in during if name not in free and not name.endswith(("_path", "_dir"))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _with_string_keys(state: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from reference_train.build import model_config  # noqa: E402
+from reference_train.cli import main  # noqa: E402
 from reference_train.config import Config, make_config, parse_setting, read_preset, settings_from_environment  # noqa: E402
 from reference_train.errors import TrainerError  # noqa: E402
 from reference_train.run import quant_config  # noqa: E402
@@ -48,14 +49,31 @@ def test_every_name_of_the_challenge_is_answered() -> None:
     assert settings_from_environment({"LAWA_ENABLED": "0", "VE_ENABLED": "0"}) == {"ve_enabled": False}
     for name, value, message in (
         ("MTP_NUM_HEADS", "2", "only 0 is: off in every submitted run"),
-        ("NGRAM_ENABLED", "1", "forbid"),
-        ("NGRAM_MAX_ORDER", "16", "has no effect here"),
+        ("LBFGS_SLOT_ENABLED", "1", "not implemented"),
+        ("LBFGS_SLOT_ITERS", "16", "has no effect here"),
         ("GPTQ_HESSIAN", "1", "MATRIX_QUANTIZER=gptq_one_percentile"),
         ("GPTQ_BLOCKSIZE", "64", "never read it"),
         ("MATRIX_BITS", "12", "did you mean MATRIX_"),
     ):
         with pytest.raises(TrainerError, match=message):
             parse_setting(name, value)
+
+
+def test_command_line_says_what_is_wrong_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--preset", "tiny", "--record-dir", str(tmp_path / "file" / "record")]) == 2
+    assert "check the path" in capsys.readouterr().err
+    assert main(["ITERATIONS=5", "--preset", "tiny", "MATRIX_LRR=1", "--quiet"]) == 2
+    assert "did you mean MATRIX_LR" in capsys.readouterr().err
+
+
+def test_what_the_rules_forbid_marks_the_run() -> None:
+    assert not make_config(read_preset("scylla-ttt"), {}).forbidden
+    key, value = parse_setting("NGRAM_ENABLED", "1")
+    assert "future included" in make_config(read_preset("scylla-ttt"), {key: value}).forbidden
+    assert "scored on afterwards" in make_config(read_preset("caseops-prequant-ttt"), {}).forbidden
+    with pytest.raises(TrainerError, match="power of 2"):
+        make_config(read_preset("tiny-scylla-ttt"), {"ngram_enabled": True, "ngram_num_buckets": 1000})
 
 
 def test_switches_of_the_challenge_reach_the_model_and_the_quantizer(few_docs: str, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_caseops_byte_charges() -> None:
     assert caseops_piece_bytes([f"{T}th", "e ", f"{A}nasa"]) == [2, 2, 4]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.one_of(st.sampled_from("aBcD1 é'" + "".join(CASE_CONTROLS)), st.characters(codec="utf-8"))))
 def test_caseops_is_invertible_and_bytes_sum_to_the_original(text: str) -> None:
     shown = caseops_encode(text)
@@ -209,6 +209,11 @@ def test_metadata_table_pads_and_refuses_another_format(tmp_path: Path) -> None:
     np.savez(path, format_version=2, is_boundary_token=np.zeros(2, bool), **columns)
     with pytest.raises(TrainerError, match="format_version 2"):
         byte_table_from_metadata(path, 4)
+    np.savez(path, format_version=1, is_boundary_token=np.zeros(2, bool), **columns)
+    with pytest.raises(TrainerError, match="has 2 pieces, but VOCAB_SIZE is 1"):
+        byte_table_from_metadata(path, 1)
+    with pytest.raises(TrainerError, match="no tokenizer metadata: set TOKENIZER_META_PATH"):
+        byte_table_from_metadata(Path(), 4)
 
 
 def _config(tmp_path: Path, **settings: object) -> Config:
@@ -226,6 +231,9 @@ def test_wrong_vocabulary_and_missing_sidecar_are_errors(tmp_path: Path) -> None
     assert load_data(_config(tmp_path), tmp_path).price.shape[0] % 64 == 0
     with pytest.raises(TrainerError, match="VOCAB_SIZE is 100"):
         load_data(_config(tmp_path, vocab_size=100), tmp_path)
+    wider = byte_table_for_bytes().per_target
+    with pytest.raises(TrainerError, match="the tokenizer has 260 pieces: they do not belong"):
+        wider(np.array([1, 300], dtype=np.uint16))
     with pytest.raises(TrainerError, match="--quirk 20"):
         load_data(_config(tmp_path, byte_sidecar=True), tmp_path)
     assert not load_data(_config(tmp_path, byte_sidecar=True, quirks=(20,)), tmp_path).sidecar

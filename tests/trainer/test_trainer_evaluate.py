@@ -58,7 +58,7 @@ def test_full_size_window_counts_match_golden(targets: int, stride: int, tail: b
     assert sum(w.length - w.first for w in made) + cut * stride == scored
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 700), st.integers(1, 64), st.integers(1, 64))
 def test_windows_score_each_target_once(targets: int, seq_len: int, stride: int) -> None:
     if stride > seq_len:

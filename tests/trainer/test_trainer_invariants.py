@@ -28,11 +28,11 @@ from reference_train.shards import find_shards, read_all, write_shard  # noqa: E
 from reference_train.tokbytes import byte_table_for_bytes, load_sidecar  # noqa: E402
 from reference_train.ttt import ScoreFirstStream, TttConfig, evaluate_score_first  # noqa: E402
 
-FEW = settings(max_examples=15, deadline=None)
+FEW = settings(max_examples=15)
 VOCAB = 16
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(["sequential", "coprime", "shuffled"]),
     st.lists(st.integers(40, 300), min_size=3, max_size=5),
@@ -69,7 +69,7 @@ def test_every_batch_is_contiguous_text_and_ranks_read_different_windows(
 TEXT = st.text(st.one_of(st.sampled_from("aBcD 1é€😀'\ue001\ue004"), st.characters(codec="utf-8")), max_size=30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(TEXT, min_size=10, max_size=12), st.booleans())
 def test_bytes_over_a_split_are_the_length_of_its_text(texts: list[str], caseops: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -106,7 +106,7 @@ def test_forward_depends_on_weights_and_flags_only(seed: int, length: int) -> No
     assert not torch.equal(plain, looped)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([1e-4, 0.05, 2.0]), st.sampled_from([7, 20, 31, 127]), st.booleans())
 def test_requantizing_with_the_stored_scales_changes_nothing(seed: int, spread: float, limit: int, floor: bool) -> None:
     w = torch.randn(6, 40, generator=torch.Generator().manual_seed(seed)) * spread
@@ -158,7 +158,7 @@ def score(evaluator: str, model: GPT, tokens: Any, seq_len: int, stride: int, ch
     return evaluate(model, tokens, price, Scorer(False), seq_len=seq_len, stride=seq_len if evaluator == "plain" else stride)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(["plain", "sliding", "ttt"]),
     st.integers(0, 1000),
@@ -218,7 +218,7 @@ PHASES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(PHASES, max_size=4))
 def test_every_second_is_charged_to_one_budget(plan: list[Any]) -> None:
     now = 0.0

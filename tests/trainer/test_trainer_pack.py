@@ -41,7 +41,7 @@ def test_byte_shuffle_golden() -> None:
     assert byte_shuffle(bytes(range(7))).hex() == "42534846" + "02" + "00020406" + "010305"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=50), st.integers(2, 5))
 @example(b"BSHF", 5)
 def test_byte_shuffle_inverse(data: bytes, stride: int) -> None:

@@ -116,6 +116,62 @@ def test_auxiliary_projections_start_at_zero_or_orthogonal(preset: str, gain: fl
         assert torch.allclose(singular, torch.full_like(singular, expected), atol=1e-2)
 
 
+def drawn(shape: tuple[int, ...], how: Any, **options: Any) -> Any:
+    tensor = torch.empty(shape)
+    how(tensor, **options)
+    return tensor
+
+
+@pytest.mark.parametrize("preset", ["baseline", "sp8192-sdclip-recurrence", "scylla-gptq", "scylla-ttt", "caseops"])
+def test_initial_weights_follow_the_draws_of_the_specification(preset: str) -> None:
+    """Section 7, draw by draw: constructors in the order of the tensors, then what overwrites them."""
+    small = {"vocab_size": 40, "model_dim": 128, "num_heads": 2, "num_kv_heads": 1, "mlp_mult": 1.5, "bigram_dim": 96}
+    depth = {"baseline": 3}.get(preset, 11)
+    exact = {"num_layers": depth, "device": "cpu", "bf16_embeddings": False}
+    cfg = make_config(read_preset(preset), small | exact, parity=True)
+    model = build_model(cfg, torch.device("cpu"))
+    init = torch.nn.init
+    banks, bigram, ve = cfg.parameter_banks, cfg.bigram_vocab_size, bool(cfg.ve_layers)
+    torch.manual_seed(cfg.seed)
+
+    def linear(rows: int, columns: int) -> Any:
+        return drawn((rows, columns), init.kaiming_uniform_, a=5**0.5)
+
+    drawn((40, 128), init.normal_)
+    if bigram:
+        drawn((bigram, cfg.bigram_dim), init.normal_)
+        linear(128, cfg.bigram_dim)
+    shapes = {"q": (128, 128), "k": (64, 128), "v": (64, 128), "out": (128, 128), "up": (192, 128), "down": (128, 192)}
+    blocks = [{name: linear(*shape) for name, shape in shapes.items()} for _ in range(0 if banks else depth)]
+    if ve:
+        drawn((40, cfg.ve_dim), init.normal_)
+        assert model.ve_shared is not None
+        table = drawn((40, cfg.ve_dim), init.normal_, std=0.01)
+        assert torch.equal(model.ve_shared.embed.weight, table)
+        linear(64, cfg.ve_dim)
+    assert torch.equal(model.tok_emb.weight, drawn((40, 128), init.normal_, std=0.005))
+    if bigram and not banks:
+        assert model.bigram is not None
+        assert model.bigram.proj is not None
+        expected = drawn((128, cfg.bigram_dim), init.orthogonal_) * (2 * depth) ** -0.5
+        assert torch.allclose(model.bigram.proj.weight, expected, atol=1e-6)
+    for i in range(depth):
+        w = model.block_weights(i)
+        for name in ("q", "k", "v", "up"):
+            expected = blocks[i][name] if preset == "baseline" else drawn(shapes[name], init.orthogonal_)
+            assert torch.equal(getattr(w, name), expected)
+        assert not w.out.any()
+        assert not w.down.any()
+    if bigram and banks:
+        assert model.bigram is not None
+        assert model.bigram.proj is not None
+        assert torch.equal(model.bigram.proj.weight, drawn((128, cfg.bigram_dim), init.orthogonal_))
+    if ve:
+        assert model.ve_shared is not None
+        gain = (2 * depth) ** -0.5 if preset == "scylla-gptq" else 1.0
+        assert torch.allclose(model.ve_shared.proj.weight, drawn((64, cfg.ve_dim), init.orthogonal_) * gain, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["sequential", "coprime", "shuffled"])
 def test_quirk_13_reads_the_same_batches_for_every_seed(kind: str, few_docs: str, tmp_path: Path) -> None:
     def batch(seed: int, quirks: tuple[int, ...]) -> list[list[int]]:

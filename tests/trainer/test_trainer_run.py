@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,10 @@ def test_resuming_gives_the_artifact_of_an_uninterrupted_run(preset: str, few_do
     resumed = run(cfg, tmp_path, resume=checkpoint)
     assert resumed.artifact_sha256 == whole.artifact_sha256
     assert resumed.outcome.train_curve == whole.outcome.train_curve
-    with pytest.raises(TrainerError, match="not a checkpoint of seed 7"):
-        run(quick("tiny", few_docs, seed=7), tmp_path, resume=checkpoint)
+    with pytest.raises(TrainerError, match=r"saved with MATRIX_LR=\S+, this run has 0.5"):
+        run(quick(preset, few_docs, matrix_lr=0.5), tmp_path, resume=checkpoint)
+    with pytest.raises(TrainerError, match="saved with SEED=1337, this run has 7"):
+        run(quick(preset, few_docs, seed=7), tmp_path, resume=checkpoint)
 
 
 def test_warmup_leaves_no_trace(few_docs: str, tmp_path: Path) -> None:
@@ -356,6 +359,15 @@ def test_record_folder_holds_what_it_says(few_docs: str, tmp_path: Path, capsys:
     assert done.returncode == 0, done.stderr
     digest = next(line for line in log.splitlines() if line.startswith("artifact_sha256:")).split(":")[1]
     assert digest in done.stdout
+
+
+def test_a_legal_script_cannot_be_told_to_cheat(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = types.ModuleType("bundled")
+    module.__file__ = "train_gpt.py"
+    monkeypatch.setitem(sys.modules, "bundled", module)
+    exec(bundle_source(make_config(read_preset("tiny"), {})), module.__dict__)  # noqa: S102
+    with pytest.raises(module.TrainerError, match="written without what the rules forbid"):
+        module.parse_setting("NGRAM_ENABLED", "1")
 
 
 def test_bundle_has_no_colliding_names() -> None:
