@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from types import UnionType
 
 from verifier.program.analysis import Analysis
 from verifier.program.events import Event, Guard, Trace
@@ -32,16 +31,16 @@ def _in_one_iteration(analysis: Analysis, trace: Trace, before: Event, guard: Gu
     for key, ordinal in reversed(before.loops):
         loop = trace.loops[key].site
         if (loop.path, loop.layer) == (guard.site.path, guard.site.layer):
-            statement = _statement(analysis, loop, ast.For | ast.While | ast.AsyncFor)
+            statement = _statement(analysis, loop, ast.For, ast.While, ast.AsyncFor)
             if statement is not None and statement.lineno <= guard.site.line <= (statement.end_lineno or 0):
                 return now.get(key) == ordinal
     return False
 
 
-def _statement(analysis: Analysis, site: Site, kind: type | UnionType) -> ast.stmt | None:
+def _statement(analysis: Analysis, site: Site, *kinds: type[ast.stmt]) -> ast.stmt | None:
     for text in analysis.trees:
         if (text.path, text.layer) == (site.path, site.layer):
-            for node in text.parsed.nodes:
-                if isinstance(node, ast.stmt) and isinstance(node, kind) and node.lineno == site.line:
+            for node in text.parsed.of(*kinds):
+                if isinstance(node, ast.stmt) and node.lineno == site.line:
                     return node
     return None

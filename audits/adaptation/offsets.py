@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from verifier.program.analysis import Analysis
 from verifier.program.events import Event
-from verifier.program.values import Data, Site
+from verifier.program.values import Data
 
 _NEAR = 80
 """Lines around an update in which its masks and the slices that are scored are looked for."""
@@ -24,10 +24,10 @@ def is_offset(update: Event) -> bool:
 def may_fit_context_only(analysis: Analysis, update: Event, loss: Event | None) -> bool:
     """Whether the fit seems to leave out the positions that are scored: a mask or slice of its targets ends elsewhere than the
     stretch that is scored (`mask[i, :s] = True` beside `nll[i, s:end]`)."""
-    module = _module(analysis, update.site)
-    if module is None:
+    text = next((one for one in analysis.trees if (one.path, one.layer) == (update.site.path, update.site.layer)), None)
+    if text is None:
         return False
-    near = [node for node in ast.walk(module) if abs(getattr(node, "lineno", -_NEAR * 9) - update.site.line) <= _NEAR]
+    near = [node for node in text.parsed.nodes if abs(getattr(node, "lineno", -_NEAR * 9) - update.site.line) <= _NEAR]
     stretches = [
         part for node in near if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) for part in _slices(node)
     ]
@@ -41,13 +41,6 @@ def may_fit_context_only(analysis: Analysis, update: Event, loss: Event | None) 
             for part in _argument_slices(node)
         ]
     return any(part.upper is not None and ast.dump(part.upper) not in scored for part in fitted)
-
-
-def _module(analysis: Analysis, site: Site) -> ast.Module | None:
-    for text in analysis.trees:
-        if (text.path, text.layer) == (site.path, site.layer):
-            return text.parsed.module
-    return None
 
 
 def _slices(node: ast.Subscript) -> Iterator[ast.Slice]:

@@ -12,9 +12,7 @@ from verifier.engine.context import Context
 from verifier.evidence import Location, excerpt
 from verifier.ledger.claims import claimed_runs
 from verifier.ledger.denominator import run_family
-from verifier.limits import DEFAULT_LIMITS
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
-from verifier.submission.python_tree import parse_python, source_lines
 from verifier.submission.script import ScriptFile
 
 SHOWN = 4
@@ -135,14 +133,13 @@ def _folding(script: ScriptFile) -> list[Finding]:
     writes = _SHARD_MAGIC in script.text and any(word in script.text for word in _WRITES)
     if not writes and not any(word in script.text for word in _TRAINS):
         return []
-    parsed, _ = parse_python(script.path, script.text, DEFAULT_LIMITS)
+    parsed, _ = script.parsed(0, script.text)
     if parsed is None:
         return []
-    lines = source_lines(script.text)
     for node in ast.walk(parsed.module):
         what = _folds_text(node)
         if what is not None and isinstance(node, ast.Call):
-            at = Location(script.path, node.lineno, node.end_lineno, 0, excerpt(lines[node.lineno - 1]))
+            at = Location(script.path, node.lineno, node.end_lineno, 0, excerpt(parsed.lines[node.lineno - 1]))
             return [_question(f"{script.path} prepares data or a tokenizer and {what} the text first", at)]
     return []
 

@@ -78,7 +78,7 @@ def _is_live(analysis: Analysis, text: ProgramText, holder: ast.AST) -> bool:
         return True
     return any(
         Site(text.path, text.layer, inner.lineno) in analysis.run.reached
-        for inner in ast.walk(holder)
+        for inner in text.parsed.inside(holder)
         if isinstance(inner, ast.stmt) and inner is not holder
     )
 
@@ -175,7 +175,7 @@ def _added_again(analysis: Analysis, text: ProgramText, table: Table, spaces: Ta
 
 def _constants(analysis: Analysis, text: ProgramText) -> Iterator[Deviation]:
     """`loss / ln 2 / 2.44`: a score per byte without any byte being counted."""
-    stored = Counter(node.id for node in text.parsed.nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    stored = Counter(node.id for node in text.parsed.of(ast.Name) if isinstance(node.ctx, ast.Store))
     literals = {
         node.targets[0].id: value
         for node in text.parsed.module.body
@@ -184,10 +184,8 @@ def _constants(analysis: Analysis, text: ProgramText) -> Iterator[Deviation]:
         and stored[node.targets[0].id] == 1
         and (value := _number(node.value)) is not None
     }
-    for node in text.parsed.nodes:
-        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Div | ast.Mult):
-            continue
-        if isinstance(text.parsed.parents.get(id(node)), ast.BinOp):
+    for node in text.parsed.of(ast.BinOp):
+        if not isinstance(node.op, ast.Div | ast.Mult) or isinstance(text.parsed.parents.get(id(node)), ast.BinOp):
             continue
         over, under = _factors(node)
         logs = [factor for factor in (*over, *under) if _is_ln2(factor)]

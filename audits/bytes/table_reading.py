@@ -88,32 +88,37 @@ _BUILTINS: dict[str, Callable[..., object]] = {
 def builders(tree: ParsedTree) -> Iterator[tuple[ast.AST, ...]]:
     """The functions (or the module) whose own code asks the tokenizer for its pieces, each followed by the functions that call
     it: where a helper asks for one piece, its caller has the table."""
-    functions = [node for node in tree.nodes if isinstance(node, ast.FunctionDef)]
+    asking = [node for node in tree.of(ast.Attribute) if node.attr in _ASKS]
+    calling = _calling_by_name(tree) if asking else {}
+    functions = tree.of(ast.FunctionDef)
     seen: set[int] = set()
-    for node in tree.nodes:
-        if isinstance(node, ast.Attribute) and node.attr in _ASKS:
-            around = (one for one in reversed(tree.functions_around(node)) if not isinstance(one, ast.Lambda))
-            holder = next(around, tree.module)
-            if id(holder) not in seen:
-                seen.add(id(holder))
-                yield holder, *_callers(holder, functions)
+    for node in asking:
+        around = (one for one in reversed(tree.functions_around(node)) if not isinstance(one, ast.Lambda))
+        holder = next(around, tree.module)
+        if id(holder) not in seen:
+            seen.add(id(holder))
+            yield holder, *_callers(holder, functions, calling)
 
 
-def _callers(holder: ast.AST, functions: Sequence[ast.FunctionDef]) -> list[ast.AST]:
+def _callers(holder: ast.AST, functions: Sequence[ast.FunctionDef], calling: Mapping[str, set[int]]) -> list[ast.AST]:
     """Two levels of callers by name, nearest first."""
     found: list[ast.AST] = []
     names = {getattr(holder, "name", "")}
     for _ in range(2):
-        level = [one for one in functions if one is not holder and one not in found and _calls(one, names)]
+        callers = set[int]().union(*(calling.get(name, ()) for name in names))
+        level = [one for one in functions if id(one) in callers and one is not holder and one not in found]
         found += level
         names = {one.name for one in level}
     return found[:8]
 
 
-def _calls(function: ast.FunctionDef, names: set[str]) -> bool:
-    return any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names for node in ast.walk(function)
-    )
+def _calling_by_name(tree: ParsedTree) -> dict[str, set[int]]:
+    """Name -> identities of the functions in which it is called, nested functions included."""
+    found: dict[str, set[int]] = {}
+    for call in tree.of(ast.Call):
+        if isinstance(call.func, ast.Name):
+            found.setdefault(call.func.id, set()).update(id(function) for function in tree.functions_around(call))
+    return found
 
 
 def read_tables(holder: ast.AST, tree: ParsedTree) -> list[tuple[str, Table]]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from audits.claims.stated import asserted
 from verifier.engine.context import Context
 from verifier.evidence import Location, excerpt
 from verifier.ledger.claims import claimed_runs
-from verifier.limits import DEFAULT_LIMITS
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 from verifier.submission.logs.model import SizeKind, SizeLine
-from verifier.submission.python_tree import parse_python, source_lines
+from verifier.submission.python_tree import ParsedTree
 from verifier.submission.readme import Statement
 from verifier.submission.script import ScriptFile
 from verifier.submission.submission import Submission
@@ -87,26 +86,24 @@ def check(context: Context) -> Decision:
 def find_compressions(script: ScriptFile) -> Iterator[Compression]:
     """Calls of compressors in the effective text of a script, with literal levels."""
     layer, text = script.effective
-    tree, _ = parse_python(script.path, text, DEFAULT_LIMITS, layer)
+    tree, _ = script.parsed(layer, text)
     if tree is None:
         return
-    lines = source_lines(text)
-    aliases = _aliases(tree.nodes)
-    for node in tree.nodes:
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr not in _CALLS:
+    aliases = _aliases(tree)
+    for node in tree.of(ast.Call):
+        if not isinstance(node.func, ast.Attribute) or node.func.attr not in _CALLS:
             continue
         module = node.func.value
         name = aliases.get(module.id) if isinstance(module, ast.Name) else None
         if name is not None:
-            at = Location(script.path, node.lineno, layer=layer, excerpt=excerpt(lines[node.lineno - 1][:400]))
+            at = Location(script.path, node.lineno, layer=layer, excerpt=excerpt(tree.lines[node.lineno - 1][:400]))
             yield Compression(name, _level(node, name), at)
 
 
-def _aliases(nodes: Iterable[ast.AST]) -> dict[str, str]:
+def _aliases(tree: ParsedTree) -> dict[str, str]:
     return {
         alias.asname or alias.name: NAMES[alias.name]
-        for node in nodes
-        if isinstance(node, ast.Import)
+        for node in tree.of(ast.Import)
         for alias in node.names
         if alias.name in NAMES
     }

@@ -88,7 +88,7 @@ def _never_applied(analysis: Analysis, one: Claimed) -> Finding | None:
     for text in analysis.trees:
         for name, collected in _collected(text).items():
             live = any(Site(text.path, text.layer, statement.lineno) in analysis.run.reached for statement in collected)
-            if live and all(_is_bookkeeping(text, node, name) for node in text.parsed.nodes if _loads(node, name)):
+            if live and all(_is_bookkeeping(text, node, name) for node in text.parsed.of(ast.Name) if _loads(node, name)):
                 return Finding(
                     Outcome.FAIL,
                     f"{one.slug} is claimed; the script collects `{name}` and never applies it",
@@ -103,23 +103,22 @@ def _collected(text: ProgramText) -> dict[str, list[ast.stmt]]:
     statements that do."""
     states = {
         node.targets[0].id
-        for node in text.parsed.nodes
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
+        for node in text.parsed.of(ast.Assign)
+        if isinstance(node.targets[0], ast.Name)
         and isinstance(node.value, ast.DictComp)
-        and any(isinstance(inner, ast.Attribute) and inner.attr == "state_dict" for inner in ast.walk(node.value))
+        and any(isinstance(inner, ast.Attribute) and inner.attr == "state_dict" for inner in text.parsed.inside(node.value))
     }
     found: dict[str, list[ast.stmt]] = {}
-    for node in text.parsed.nodes:
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Subscript) and isinstance(node.target.value, ast.Name):
+    for node in text.parsed.of(ast.AugAssign):
+        if isinstance(node.target, ast.Subscript) and isinstance(node.target.value, ast.Name):
             name = node.target.value.id
             if name in states:
                 found.setdefault(name, []).append(node)
     return found
 
 
-def _loads(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+def _loads(node: ast.Name, name: str) -> bool:
+    return node.id == name and isinstance(node.ctx, ast.Load)
 
 
 def _is_bookkeeping(text: ProgramText, node: ast.AST, name: str) -> bool:
@@ -163,8 +162,8 @@ def _absent(analysis: Analysis, one: Claimed) -> Finding | None:
     disabled = [
         (text, node)
         for text in analysis.trees
-        for node in text.parsed.nodes
-        if isinstance(node, ast.Attribute) and node.attr in ("no_grad", "set_grad_enabled")
+        for node in text.parsed.of(ast.Attribute)
+        if node.attr in ("no_grad", "set_grad_enabled")
     ]
     return Finding(
         Outcome.FAIL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from audits.code.sources import Function, functions_in, name_of, own_nodes, place, program_sources, why_not
+from audits.code.sources import Function, functions_in, name_of, place, program_sources, why_not
 from verifier.engine.context import Context
 from verifier.program.analysis import ProgramText
 from verifier.rule import Decision, Finding, Level, Outcome, Rule
@@ -61,12 +61,12 @@ def check(context: Context) -> Decision:
 
 def _judge(source: ProgramText, function: Function) -> Iterator[Finding]:
     """At most one finding a function: the first return that can't be what the annotation says."""
-    if function.returns is None or not _returns_directly(function):
+    if function.returns is None or not _returns_directly(source, function):
         return
     wanted = _alternatives(function.returns)
     if wanted is None:
         return
-    for node in own_nodes(function):
+    for node in source.parsed.own(function):
         if isinstance(node, ast.Return) and (given := _contradiction(node.value, wanted)):
             spelled = ast.unparse(function.returns)
             yield Finding(
@@ -78,11 +78,11 @@ def _judge(source: ProgramText, function: Function) -> Iterator[Finding]:
             return
 
 
-def _returns_directly(function: Function) -> bool:
+def _returns_directly(source: ProgramText, function: Function) -> bool:
     """Not a generator or coroutine, whose annotation speaks of something else, and no stub."""
     if isinstance(function, ast.AsyncFunctionDef) or any(_name(one) not in _TRANSPARENT for one in function.decorator_list):
         return False
-    return not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own_nodes(function))
+    return not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in source.parsed.own(function))
 
 
 def _name(decorator: ast.expr) -> str:

@@ -82,16 +82,16 @@ def check(context: Context) -> Decision:
 def _flash_calls(source: ProgramText) -> Iterator[tuple[Function, ast.Call]]:
     """Calls of what was imported from a `flash_attn` package, each with the function that holds it."""
     names, modules = set[str](), set[str]()
-    for node in source.parsed.nodes:
+    for node in source.parsed.of(ast.Import, ast.ImportFrom):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flash_attn"):
             names.update(alias.asname or alias.name for alias in node.names if "attn" in alias.name)
         elif isinstance(node, ast.Import):
             modules.update(alias.asname or alias.name for alias in node.names if alias.name.startswith("flash_attn"))
-    for node in source.parsed.nodes if names or modules else ():
-        if isinstance(node, ast.Call) and (dotted(node.func) in names or dotted(node.func).rpartition(".")[0] in modules):
-            holder = source.parsed.functions_around(node)
+    for call in source.parsed.of(ast.Call) if names or modules else ():
+        if dotted(call.func) in names or dotted(call.func).rpartition(".")[0] in modules:
+            holder = source.parsed.functions_around(call)
             if holder and isinstance(holder[-1], ast.FunctionDef | ast.AsyncFunctionDef):
-                yield holder[-1], node
+                yield holder[-1], call
 
 
 def _judge(source: ProgramText, function: Function, call: ast.Call) -> Iterator[Finding]:
@@ -191,7 +191,7 @@ def _dtype_word(node: ast.expr) -> str:
 def _lowers_anything(sources: Sequence[ProgramText]) -> bool:
     """Whether bf16, fp16 or autocast occurs at all, in code or as the text of a dtype."""
     for source in sources:
-        for node in source.parsed.nodes:
+        for node in source.parsed.of(ast.Attribute, ast.Name, ast.Constant):
             word = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 40:
                 word = node.value

@@ -18,6 +18,9 @@ _PRINTS = frozenset(
 )
 _REFLECTS = frozenset({"vars", "locals", "globals", "asdict", "fields", "astuple", "eval", "exec", "dir"})
 _HOLDERS = frozenset({"args", "h", "hp", "hps", "hparams", "cfg", "config", "opt", "opts", "params", "settings"})
+_NAMING: tuple[type[ast.AST], ...] = (
+    ast.Name, ast.Attribute, ast.keyword, ast.ImportFrom, ast.Constant, ast.arg, ast.AugAssign, ast.MatchClass,
+)  # fmt: skip
 MAXIMUM = 24
 """Lines cited in one finding."""
 
@@ -49,7 +52,7 @@ def _names_used(sources: Sequence[ProgramText]) -> set[str]:
     """Every name that is read anywhere: loads, attributes, keywords, imported names, and words of strings that could name one."""
     used: set[str] = set()
     for source in sources:
-        for node in source.parsed.nodes:
+        for node in source.parsed.of(*_NAMING):
             if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
                 used.add(node.id)
             elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Store):
@@ -74,7 +77,7 @@ def _dead_guards(sources: Sequence[ProgramText], used: set[str]) -> Iterator[Fin
     for source in sources:
         written: dict[str, list[ast.Assign]] = {}
         spoiled: set[str] = set()
-        for node in source.parsed.nodes:
+        for node in source.parsed.of(ast.Assign, ast.Global, ast.Nonlocal):
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 name, constant = node.targets[0].id, isinstance(node.value, ast.Constant) and isinstance(node.value.value, bool)
                 if not constant or source.parsed.functions_around(node) or _in_class(source, node):
@@ -109,7 +112,7 @@ def _guards_an_import(source: ProgramText, node: ast.AST) -> bool:
     current = source.parsed.parents.get(id(node))
     while current is not None:
         if isinstance(current, ast.Try):
-            return any(isinstance(inner, ast.Import | ast.ImportFrom) for inner in ast.walk(current))
+            return any(isinstance(inner, ast.Import | ast.ImportFrom) for inner in source.parsed.inside(current))
         current = source.parsed.parents.get(id(current))
     return False
 
@@ -119,7 +122,7 @@ def _reflection(sources: Sequence[ProgramText]) -> str | None:
     packed = {source.path for source in sources if source.layer}
     for source in sources:
         modules = _imported_names(source)
-        for node in source.parsed.nodes:
+        for node in source.parsed.of(ast.Attribute, ast.Call):
             if isinstance(node, ast.Attribute) and node.attr == "__dict__" and not _only_dumped(source, node):
                 return ast.unparse(node)[:60]
             if not isinstance(node, ast.Call):
@@ -137,8 +140,7 @@ def _reflection(sources: Sequence[ProgramText]) -> str | None:
 def _imported_names(source: ProgramText) -> set[str]:
     return {
         (alias.asname or alias.name).split(".")[0]
-        for node in source.parsed.nodes
-        if isinstance(node, ast.Import | ast.ImportFrom)
+        for node in source.parsed.of(ast.Import, ast.ImportFrom)
         for alias in node.names
     }
 
@@ -155,11 +157,13 @@ def _only_dumped(source: ProgramText, node: ast.AST) -> bool:
     current: ast.AST | None = node
     while current is not None and not isinstance(current, ast.FunctionDef | ast.ClassDef | ast.Module):
         if isinstance(current, ast.For):
-            calls = [inner for statement in current.body for inner in ast.walk(statement) if isinstance(inner, ast.Call)]
+            calls = [
+                inner for statement in current.body for inner in source.parsed.inside(statement) if isinstance(inner, ast.Call)
+            ]
             stores = any(
                 isinstance(inner, ast.Assign | ast.AugAssign | ast.Return | ast.Yield)
                 for statement in current.body
-                for inner in ast.walk(statement)
+                for inner in source.parsed.inside(statement)
             )
             return not stores and all(_prints(call) for call in calls)
         if isinstance(current, ast.Call) and current is not node and _prints(current):

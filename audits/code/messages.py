@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from audits.code.sources import Function, dotted, functions_in, name_of, own_nodes, place, program_sources, why_not
+from audits.code.sources import Function, dotted, functions_in, name_of, place, program_sources, why_not
 from verifier.engine.context import Context
 from verifier.program.analysis import ProgramText
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
@@ -65,7 +65,9 @@ COMPRESSORS = (
     _compressor("bz2", "bz2|bzip2", "bz2.compress", "bz2.BZ2Compressor", "bz2.open"),
 )
 
-_MODULES = frozenset(name.split(".")[0] for compressor in COMPRESSORS for name in compressor.objects)
+_OBJECTS = {name: compressor for compressor in COMPRESSORS for name in compressor.objects}
+_MODULES = frozenset(name.split(".")[0] for name in _OBJECTS)
+_COMPRESSING = frozenset(name.rsplit(".", 1)[-1] for name in _OBJECTS)
 
 
 def check(context: Context) -> Decision:
@@ -83,8 +85,8 @@ def check(context: Context) -> Decision:
 
 
 def _messages(source: ProgramText) -> Iterator[Message]:
-    scopes: list[tuple[Function | None, list[ast.AST]]] = [(None, own_nodes(source.parsed.module))]
-    scopes += [(function, own_nodes(function)) for function in functions_in(source)]
+    scopes: list[tuple[Function | None, list[ast.AST]]] = [(None, source.parsed.own(source.parsed.module))]
+    scopes += [(function, source.parsed.own(function)) for function in functions_in(source)]
     for function, nodes in scopes:
         if function is not None and (text := ast.get_docstring(function)):
             yield Message(text, function.body[0], source, function, False)
@@ -141,12 +143,12 @@ def _other_compressor(sources: Sequence[ProgramText], messages: Sequence[Message
 def _compressing(source: ProgramText) -> Iterator[tuple[Compressor, ProgramText, ast.AST]]:
     """Every reference to an object that compresses, under the name it was imported as."""
     aliases = _imported(source)
-    for node in source.parsed.nodes:
-        if not isinstance(node, ast.Attribute | ast.Name) or not isinstance(node.ctx, ast.Load):
+    for node in source.parsed.of(ast.Attribute, ast.Name):
+        if not isinstance(node.ctx, ast.Load) or (isinstance(node, ast.Attribute) and node.attr not in _COMPRESSING):
             continue
         head, _, rest = dotted(node).partition(".")
         full = aliases.get(head, head) + (f".{rest}" if rest else "")
-        compressor = next((one for one in COMPRESSORS if full in one.objects), None)
+        compressor = _OBJECTS.get(full)
         if compressor is not None:
             yield compressor, source, node
 
@@ -154,18 +156,18 @@ def _compressing(source: ProgramText) -> Iterator[tuple[Compressor, ProgramText,
 def _imported(source: ProgramText) -> Mapping[str, str]:
     """Local name -> dotted name of what was imported under it."""
     names: dict[str, str] = {}
-    for node in source.parsed.nodes:
+    for node in source.parsed.of(ast.Import, ast.ImportFrom):
         if isinstance(node, ast.Import):
             names.update((alias.asname or alias.name.split(".")[0], alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             names.update((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
     return names
 
 
 def _picks_by_name(source: ProgramText) -> bool:
     """A module that is imported by a computed name, or called as a program, may be any compressor."""
-    for node in source.parsed.nodes:
-        if not isinstance(node, ast.Call) or dotted(node.func).rsplit(".", 1)[-1] not in ("import_module", "__import__"):
+    for node in source.parsed.of(ast.Call):
+        if dotted(node.func).rsplit(".", 1)[-1] not in ("import_module", "__import__"):
             continue
         module = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
         if module is None or module in _MODULES:
@@ -185,7 +187,7 @@ def _other_clipping(sources: Sequence[ProgramText], messages: Sequence[Message])
         if named is None or message.function is None or _OTHERWISE.search(_sentence(message.text, named.start())):
             continue
         below = _reached(message.source, message.function, functions)
-        nodes = [(source, node) for source, function in below for node in own_nodes(function)]
+        nodes = [(source, node) for source, function in below for node in source.parsed.own(function)]
         deviation = next(((source, node) for source, node in nodes if _takes_deviation(node)), None)
         if deviation is not None and not any(_searches(node) for _, node in nodes):
             yield Finding(
@@ -211,7 +213,12 @@ def _reached(
     found, seen = [(source, function)], {id(function)}
     level = found[:]
     for _ in range(DEPTH):
-        names = {dotted(node.func).rsplit(".", 1)[-1] for _, one in level for node in ast.walk(one) if isinstance(node, ast.Call)}
+        names = {
+            dotted(node.func).rsplit(".", 1)[-1]
+            for text, one in level
+            for node in text.parsed.inside(one)
+            if isinstance(node, ast.Call)
+        }
         level = [pair for name in sorted(names) for pair in functions.get(name, ()) if id(pair[1]) not in seen]
         seen.update(id(one) for _, one in level)
         found += level

@@ -13,6 +13,11 @@ from verifier.submission.submission import Submission
 type Function = ast.FunctionDef | ast.AsyncFunctionDef
 type Block = list[ast.stmt]
 
+_WITH_BLOCKS: tuple[type[ast.AST], ...] = (
+    ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith,
+    ast.Try, ast.TryStar, ast.ExceptHandler, ast.match_case,
+)  # fmt: skip
+
 
 def program_sources(context: Context) -> tuple[ProgramText, ...]:
     """Every text of every member that parses, main script first."""
@@ -27,7 +32,7 @@ def place(source: ProgramText, node: ast.AST) -> Location:
 
 
 def functions_in(source: ProgramText) -> tuple[Function, ...]:
-    return tuple(node for node in source.parsed.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return tuple(source.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef))
 
 
 def why_not(submission: Submission) -> str:
@@ -42,22 +47,10 @@ def why_not(submission: Submission) -> str:
     return ""
 
 
-def own_nodes(function: ast.AST) -> list[ast.AST]:
-    """The nodes of a function's body without those of functions, lambdas and classes inside it, in source order."""
-    nodes: list[ast.AST] = []
-    pending: list[ast.AST] = list(reversed(getattr(function, "body", [])))
-    while pending:
-        node = pending.pop()
-        nodes.append(node)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            pending += list(ast.iter_child_nodes(node))[::-1]
-    return nodes
-
-
 def blocks_of(tree: ParsedTree) -> list[Block]:
     """Every list of statements: bodies, else branches, handlers, finally blocks."""
     blocks: list[Block] = []
-    for node in tree.nodes:
+    for node in tree.of(*_WITH_BLOCKS):
         for name in ("body", "orelse", "finalbody"):
             block = getattr(node, name, None)
             if isinstance(block, list) and block and isinstance(block[0], ast.stmt):

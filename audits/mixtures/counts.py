@@ -64,8 +64,8 @@ def count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
     quotients = [node for node in flow.nodes.values() if operation(node) in _QUOTIENTS and len(node.args) >= 2]
     for quotient in quotients:
         over = _lookups_behind(flow, quotient, 0)
-        under = _lookups_behind(flow, quotient, 1)
-        if not over or not under:
+        under = _lookups_behind(flow, quotient, 1) if over else []
+        if not under:
             continue
         own = {id(lookup.result) for lookup in under}
         for taken in over:
@@ -87,6 +87,8 @@ def count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
 
 
 def _lookups_behind(flow: Flow, quotient: Data, side: int) -> list[Lookup]:
+    if not flow.lookups:
+        return []
     behind = {id(node) for node in flow.walk(data_in(quotient.args[side]), flow.handed_on)}
     return [lookup for lookup in flow.lookups if id(lookup.result) in behind]
 

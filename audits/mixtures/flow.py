@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from verifier.program.events import Event, Trace
 from verifier.program.queries import headline_reports, is_matched
@@ -49,7 +49,12 @@ _READS = ("fromfile", "memmap", "frombuffer", "load", "read", "from_file", "load
 
 def operation(node: Data) -> str:
     """The bare name of what a node does: `call:torch.log` and `.log` are both `log`."""
-    return node.op if node.op.startswith("attr:") else node.op.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
+    return _bare(node.op)
+
+
+@lru_cache(maxsize=4096)
+def _bare(op: str) -> str:
+    return op if op.startswith("attr:") else op.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
 
 
 def is_scored(node: Data) -> bool:
@@ -110,6 +115,8 @@ class Flow:
         self.parents: dict[int, list[Data]] = {}
         self._written: dict[int, list[Event]] = {}
         self._back: dict[int, frozenset[int]] = {}
+        self._handed: dict[int, tuple[Data, ...]] = {}
+        self._tokens: dict[int, bool] = {}
         self._visits = 0
         for event in trace.of("write"):
             for target in data_in(event.values[0]):
@@ -173,6 +180,12 @@ class Flow:
 
     def handed_on(self, node: Data) -> tuple[Data, ...]:
         """What a number was computed from, without the masks and places that only choose among numbers."""
+        known = self._handed.get(id(node))
+        if known is None:
+            known = self._handed[id(node)] = self._hand_on(node)
+        return known
+
+    def _hand_on(self, node: Data) -> tuple[Data, ...]:
         inputs = self.inputs(node)
         if operation(node) == "where" and len(node.args) == 3:
             own = {id(one) for one in data_in(node.args[0])} - {id(one) for value in node.args[1:] for one in data_in(value)}
@@ -186,7 +199,11 @@ class Flow:
 
     def is_token(self, node: Data) -> bool:
         """Whether a node holds validation tokens as they were read, at most copied, cut or picked."""
-        return from_validation(node) and not is_scored(node) and any(operation(one) in _READS for one in self.origin(node))
+        known = self._tokens.get(id(node))
+        if known is None:
+            read = from_validation(node) and not is_scored(node)
+            known = self._tokens[id(node)] = read and any(operation(one) in _READS for one in self.origin(node))
+        return known
 
     def origin(self, node: Data) -> list[Data]:
         """The chain of copies behind a node, back to where the numbers were read; empty when something was computed."""

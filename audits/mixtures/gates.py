@@ -97,11 +97,11 @@ def _in_the_script(analysis: Analysis, flow: Flow) -> list[PeekingLoop]:
     }
     found: list[PeekingLoop] = []
     for tree in analysis.trees:
-        for function in tree.parsed.nodes:
-            if not isinstance(function, ast.FunctionDef) or not any(isinstance(one, ast.For) for one in ast.walk(function)):
+        here = [site.line for site in keyed if (site.path, site.layer) == (tree.path, tree.layer)]
+        for function in tree.parsed.of(ast.FunctionDef) if here else ():
+            if not any(function.lineno <= line <= (function.end_lineno or function.lineno) for line in here):
                 continue
-            lines = range(function.lineno, (function.end_lineno or function.lineno) + 1)
-            if not any(Site(tree.path, tree.layer, line) in keyed for line in lines):
+            if not any(isinstance(one, ast.For) for one in tree.parsed.inside(function)):
                 continue
             read, streams = read_loop_function(function)
             runs = FunctionFlow({})

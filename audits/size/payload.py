@@ -82,8 +82,8 @@ def _native(analysis: Analysis) -> Iterator[Payload]:
     if not files:
         return
     for text in analysis.trees:
-        for node in text.parsed.nodes:
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 300:
+        for node in text.parsed.of(ast.Constant):
+            if isinstance(node.value, str) and len(node.value) < 300:
                 entry = files.get(posixpath.basename(node.value.strip()))
                 if entry is not None:
                     yield Payload(

@@ -103,8 +103,12 @@ def _nodes(trace: Trace) -> Iterator[tuple[Event, Data]]:
     """What the losses of validation tokens, and changes made to them, are computed from; each node once."""
     seen: set[int] = set()
     events = [event for event in trace.of("loss", "write", "report", "select") if _concerns_scores(event)]
+    walked: set[int] = set()  # several events share values
     for event in events[-_MOST_EVENTS:]:
         for value in event.values:
+            if id(value) in walked:
+                continue
+            walked.add(id(value))
             for node in slice_of(value, _MOST_NODES):
                 if id(node) not in seen:
                     seen.add(id(node))

@@ -15,21 +15,27 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from verifier.challenge.load import load_challenge
-from verifier.engine.audit import Plan, audit_source
+from verifier.engine.audit import Plan, audit_source, relax_collector
 from verifier.engine.context import PullRequest
 from verifier.engine.registry import load_rules
 from verifier.git.pull_request import first_commit_day, pull_request
 from verifier.git.repository import GitError, Repository
+from verifier.limits import Limits
 from verifier.submission.git_source import GitTreeSource
-from verifier.submission.load import load_submission
+from verifier.submission.junk import is_junk
 from verifier.submission.logs.model import LogFile, SizeKind
+from verifier.submission.logs.reader import is_log_name, read_logs
+from verifier.submission.names import is_readme
+from verifier.submission.source import EntryKind, FileSource, Unreadable
 
 MASS = 6
 """Pull requests that touch more record folders than this re-ship other people's: their folders appear elsewhere."""
@@ -65,25 +71,30 @@ def heads(repository: Path) -> Iterator[tuple[int, str]]:
     yield from sorted((int(ref.split("/")[2]), ref) for ref in refs)
 
 
-def jobs(repository: Path, base: str, only: set[int]) -> Iterator[Job]:
+def changed_folders(repository: Path, base: str, head: tuple[int, str]) -> list[tuple[Job, str]] | str:
+    """The record folders of one pull request, each with the hash of its tree; or why git can't tell."""
+    number, ref = head
+    try:
+        change = pull_request(repository, base, ref)
+    except GitError as failure:
+        return f"PR {number}: {failure}"
+    folders = change.records if len(change.records) <= MASS else ()
+    git = Repository(repository)
+    return [(Job(number, change, one), git.run("rev-parse", f"{change.head}:{one}").decode().strip()) for one in folders]
+
+
+def jobs(pool: Executor, repository: Path, base: str, only: set[int]) -> Iterator[Job]:
     """Unique (folder, tree) pairs over all heads, lowest number first."""
     seen: set[tuple[str, str]] = set()
-    git = Repository(repository)
-    for number, ref in heads(repository):
-        if only and number not in only:
+    wanted = [head for head in heads(repository) if not only or head[0] in only]
+    for found in pool.map(partial(changed_folders, repository, base), wanted, chunksize=16):
+        if isinstance(found, str):
+            print(found, file=sys.stderr)
             continue
-        try:
-            change = pull_request(repository, base, ref)
-        except GitError as failure:
-            print(f"PR {number}: {failure}", file=sys.stderr)
-            continue
-        if len(change.records) > MASS:
-            continue
-        for folder in change.records:
-            tree = git.run("rev-parse", f"{change.head}:{folder}").decode().strip()
-            if (folder, tree) not in seen:
-                seen.add((folder, tree))
-                yield Job(number, change, folder)
+        for job, tree in found:
+            if (job.folder, tree) not in seen:
+                seen.add((job.folder, tree))
+                yield job
 
 
 def coverage(log: LogFile) -> list[str]:
@@ -106,6 +117,17 @@ def coverage(log: LogFile) -> list[str]:
     return [name for name, there in found.items() if there]
 
 
+def logs_of(source: FileSource, limits: Limits) -> Sequence[LogFile]:
+    """The logs again: a report no longer has them, and a second reading of the whole folder would cost as much as the first."""
+    paths = [entry.path for entry in source.entries() if entry.kind is EntryKind.FILE and not is_junk(entry.path)]
+    texts: list[tuple[str, bytes]] = []
+    for path in paths:
+        if is_log_name(path) and not is_readme(path):
+            with suppress(Unreadable):
+                texts.append((path, source.read(path, limits.text_file)))
+    return read_logs(texts, limits)
+
+
 _plan: Plan | None = None
 _repository = Path()
 
@@ -114,6 +136,7 @@ def _start(repository: Path) -> None:
     global _plan, _repository
     _plan = Plan(load_rules(), load_challenge())
     _repository = repository
+    relax_collector()
 
 
 def audit(job: Job) -> Row:
@@ -132,7 +155,7 @@ def audit(job: Job) -> Row:
             (finding.rule, finding.outcome.value, finding.message, str(finding.locations[0])) for finding in report.findings
         ]
         row.problems = sorted(f"{problem.kind} {problem.location}: {problem.message}" for problem in report.problems)
-        row.logs = {log.sha256: coverage(log) for log in load_submission(source, _plan.limits, day).logs}
+        row.logs = {log.sha256: coverage(log) for log in logs_of(source, _plan.limits)}
     except Exception:
         row.crash = traceback.format_exc()
     row.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -150,7 +173,7 @@ def summarise(rows: list[Row], wall: float) -> None:
             f"seconds a folder: median {times[len(times) // 2]:.2f}, 99 % {times[int(len(times) * 0.99)]:.2f}, max {times[-1]:.2f}"
         )
         print(
-            f"seconds of all audits, one after the other: {sum(times):.0f} (the wall time above also reads each folder a second time)"
+            f"seconds of all audits, one after the other: {sum(times):.0f} (the wall time above also reads the logs a second time)"
         )
         print(f"peak memory of a worker: {max(row.memory_mb for row in rows):.0f} MB")
     print("verdicts:", dict(Counter(row.verdict for row in rows)), "claims:", dict(Counter(row.claim for row in rows)))
@@ -178,10 +201,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="one line a folder")
     args = parser.parse_args()
     start = time.perf_counter()
-    todo = list(jobs(args.repository, args.base, set(args.only)))[: args.limit]
-    print(f"{len(todo)} unique folders found in {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    start = time.perf_counter()
     with ProcessPoolExecutor(args.jobs, get_context("forkserver"), _start, (args.repository,)) as pool:
+        todo = list(jobs(pool, args.repository, args.base, set(args.only)))[: args.limit]
+        print(f"{len(todo)} unique folders found in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        start = time.perf_counter()
         rows = list(pool.map(audit, todo, chunksize=4))
     if args.json:
         args.json.write_text("".join(json.dumps(row.__dict__, sort_keys=True) + "\n" for row in rows))

@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from verifier.challenge.load import load_challenge
-from verifier.engine.audit import Plan, audit_source
+from verifier.engine.audit import Plan, audit_source, relax_collector
 from verifier.engine.context import PullRequest
 from verifier.engine.registry import load_rules
 from verifier.git.pull_request import first_commit_day, pull_request
@@ -188,6 +188,7 @@ def _start(repository: Path) -> None:
     global _plan, _repository
     _plan = Plan(load_rules(), load_challenge())
     _repository = repository
+    relax_collector()
 
 
 def audit(job: Job) -> Row:

@@ -135,7 +135,7 @@ def test_calls_in_circles_and_deep_nesting_end() -> None:
     assert problems
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="abif(){}[];=+-*/&|<>!?:,.0123456789\"' \n#tu", max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     functions, problems = read_functions(f"void f(int *out) {{ {text} }}\nint g(int x) {{ return x; }}")

@@ -166,7 +166,7 @@ def test_places_are_cited() -> None:
     assert found.source.excerpt == "lr = float(os.environ.get('LR', 0.02))"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.text("ABCDEFGHIJ_", min_size=1, max_size=20),
     st.one_of(
@@ -179,7 +179,7 @@ def test_names_and_defaults_survive(name: str, default: int | float | str, shape
     assert (found[0], found[1]) == (name, default if isinstance(default, str) else str(default))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.sampled_from(["os.environ", ".get", "('A')", "['B']", " or ", "int(", ")", "\n", "x = ", "lambda k: ", "in ", "k"]),

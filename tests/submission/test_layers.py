@@ -346,7 +346,7 @@ def test_nested_quotes_of_python_312_are_no_error() -> None:
     assert unpack(packed_script('names = [\'a\']\nprint(f"{", ".join(names)}")\n')).syntax_error is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x00"), max_size=400),
     st.lists(st.tuples(st.sampled_from(sorted(COMPRESSORS)), st.sampled_from(sorted(ENCODERS))), min_size=1, max_size=3),
@@ -363,7 +363,7 @@ def test_whatever_is_packed_comes_out(comment: str, chain: list[tuple[str, str]]
     assert result.layers[-1].text == text
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(max_size=300), st.integers(0, 4))
 def test_no_text_crashes_it(noise: str, shape: int) -> None:
     expression = packed_expression(PROGRAM, "zlib")

@@ -157,7 +157,7 @@ def test_import_cycles_end() -> None:
     assert set(paths(found)[0]) == {"train_gpt.py", "a.py", "b.py"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.sampled_from(["train_gpt.py", "a.py", "train_b.py", "c.txt", "d/e.py"]), st.binary(max_size=200), max_size=5

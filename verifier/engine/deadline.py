@@ -13,9 +13,13 @@ class DeadlineExceeded(BaseException):
     """Not an `Exception`: no reader or rule may swallow it."""
 
 
+_WAITING = 5
+"""Wall time that may pass for each second of processor time: a busy machine must not change an answer."""
+
+
 @contextmanager
 def hard_deadline(seconds: float) -> Iterator[None]:
-    """Raise `DeadlineExceeded` in this block after `seconds` of wall time.
+    """Raise `DeadlineExceeded` in this block after `seconds` of processor time, or five times as much wall time.
 
     Works in the main thread on POSIX (regular expressions and loops in C check for signals); elsewhere only the readers' own
     budgets apply.
@@ -25,12 +29,17 @@ def hard_deadline(seconds: float) -> Iterator[None]:
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise DeadlineExceeded(f"more than {seconds:g} s")
+        raise DeadlineExceeded(
+            f"more than {seconds:g} s of work" if signum == signal.SIGPROF else f"more than {_WAITING * seconds:g} s"
+        )
 
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = ((signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, _WAITING * seconds))
+    previous = [signal.signal(number, stop) for _, number, _ in timers]
+    for timer, _, limit in timers:
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        for (timer, number, _), handler in zip(timers, previous, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)

@@ -10,14 +10,13 @@ from functools import cached_property
 from verifier.engine.context import Context
 from verifier.evidence import Location, Problem, excerpt
 from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_command, first_reads, is_on, resolve_configuration
-from verifier.limits import DEFAULT_LIMITS
 from verifier.program.events import Event, Trace
 from verifier.program.interpreter import Interpreter, Text
 from verifier.program.library import NATIVE
 from verifier.program.machine import Budget
 from verifier.program.values import Site
 from verifier.program.witness import LogLine, Switch, Witness, tested_switches, witness_branches
-from verifier.submission.python_tree import ParsedTree, parse_python, source_lines
+from verifier.submission.python_tree import ParsedTree
 from verifier.submission.script import EnvRead, ScriptFile
 from verifier.submission.submission import Submission
 
@@ -128,9 +127,9 @@ def _analyse(submission: Submission) -> Analysis:
     doubts: list[Problem] = []
     for member in program.members:
         for layer, text in member.code_texts:
-            parsed, problem = parse_python(member.path, text, DEFAULT_LIMITS, layer)
+            parsed, problem = member.parsed(layer, text)
             if parsed is not None:
-                trees.append(ProgramText(member.path, layer, parsed, tuple(source_lines(text))))
+                trees.append(ProgramText(member.path, layer, parsed, parsed.lines))
             elif problem is not None:
                 doubts.append(problem)
         doubts += [problem for problem in member.problems if problem.kind.startswith("layer-")]

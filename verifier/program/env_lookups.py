@@ -52,11 +52,9 @@ class Environment:
 
 def index_environment(environment: Environment) -> None:
     """Parents, constants, and the names under which the environment is known."""
-    environment.candidates = tuple(
-        node for node in environment.tree.nodes if isinstance(node, ast.Call | ast.Subscript | ast.Compare)
-    )
+    environment.candidates = tuple(environment.tree.of(ast.Call, ast.Subscript, ast.Compare))
     assigned: dict[tuple[int, str], int] = {}
-    for node in environment.tree.nodes:
+    for node in environment.tree.of(ast.Import, ast.ImportFrom, ast.Name):
         if isinstance(node, ast.Import):
             environment.os_names.update(alias.asname for alias in node.names if alias.name == "os" and alias.asname)
         elif isinstance(node, ast.ImportFrom) and node.module == "os":
@@ -68,18 +66,18 @@ def index_environment(environment: Environment) -> None:
             scope = _scope_of(environment, node)
             assigned[id(scope), node.id] = assigned.get((id(scope), node.id), 0) + 1
     for _ in range(2):  # an alias of an alias
-        for node in environment.tree.nodes:
-            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name) or len(node.targets) != 1:
+        for made in environment.tree.of(ast.Assign):
+            if not isinstance(made.targets[0], ast.Name) or len(made.targets) != 1:
                 continue
-            name, scope = node.targets[0].id, _scope_of(environment, node)
-            if _is_environment(environment, node.value):
+            name, scope = made.targets[0].id, _scope_of(environment, made)
+            if _is_environment(environment, made.value):
                 environment.mappings.add(name)
-            elif is_getter(environment, node.value):
+            elif is_getter(environment, made.value):
                 environment.getters.add(name)
-            elif assigned[id(scope), name] == 1 and literal_text(node.value) is not None:
+            elif assigned[id(scope), name] == 1 and literal_text(made.value) is not None:
                 inside = isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
                 table = environment.local_constants.setdefault(id(scope), {}) if inside else environment.constants
-                table[name] = node.value
+                table[name] = made.value
 
 
 def _scope_of(environment: Environment, node: ast.AST) -> ast.AST:

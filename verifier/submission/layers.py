@@ -259,10 +259,7 @@ _RUNNER_WORDS = {
 
 
 def _has_long_literal(tree: ParsedTree) -> bool:
-    return any(
-        isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and len(node.value) >= _LONG_LITERAL
-        for node in tree.nodes
-    )
+    return any(isinstance(node.value, str | bytes) and len(node.value) >= _LONG_LITERAL for node in tree.of(ast.Constant))
 
 
 def _looks_like_python(text: str) -> bool:

@@ -13,6 +13,8 @@ import re
 import tokenize
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
 
 from verifier.evidence import Location, Problem, excerpt
 from verifier.limits import MIB, Limits
@@ -26,6 +28,7 @@ _SKIPPED = re.compile(
     re.MULTILINE,
 )
 _NEWLINE = re.compile(r"\r\n|\r|\n")
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _READABLE_ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "iso8859-1", "iso8859-15", "cp1252")
 
 
@@ -37,13 +40,61 @@ class Shape:
     code_characters: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ParsedTree:
-    """A syntax tree with all its nodes in the order of a depth-first walk, and each node's parent by identity."""
+_BRANCHES: dict[type, bool | None] = {
+    **{kind: bool(kind._fields) for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)},
+    list: None,
+}
+"""Class of a field's value -> whether it is walked into; `None` for lists, whose items are asked one by one."""
 
+
+@dataclass(frozen=True, eq=False)
+class ParsedTree:
+    """The syntax tree of `text` with its nodes in the order of a depth-first walk, and each node's parent by identity. Nodes
+    without fields are left out: operators, contexts (`Load`), and `pass`, `break` and `continue`.
+
+    The rules ask a tree hundreds of times for its calls or for what is inside a function. Both answers are prepared on the first
+    question: a walk of the whole tree for each would cost more than everything else that is done with a script.
+    """
+
+    text: str
     module: ast.Module
     nodes: tuple[ast.AST, ...]
     parents: dict[int, ast.AST]
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(source_lines(self.text))
+
+    @overload
+    def of[A: ast.AST](self, one: type[A], /) -> list[A]: ...
+
+    @overload
+    def of[A: ast.AST, B: ast.AST](self, one: type[A], two: type[B], /) -> list[A | B]: ...
+
+    @overload
+    def of[A: ast.AST, B: ast.AST, C: ast.AST](self, one: type[A], two: type[B], three: type[C], /) -> list[A | B | C]: ...
+
+    @overload
+    def of(self, *kinds: type[ast.AST]) -> list[ast.AST]: ...
+
+    def of(self, *kinds: type[ast.AST]) -> list[Any]:
+        """The nodes of these classes, in the order of the walk."""
+        numbers = [number for kind in kinds for number in self._by_kind.get(kind, ())]
+        if len(kinds) > 1:
+            numbers.sort()
+        return [self.nodes[number] for number in numbers]
+
+    def inside(self, node: ast.AST) -> tuple[ast.AST, ...]:
+        """A node and all that is below it, in the order of the walk."""
+        first = self._numbers.get(id(node))
+        return self.nodes[first : self._ends[first]] if first is not None else (node,)
+
+    def own(self, scope: ast.AST) -> list[ast.AST]:
+        """The nodes of a function's or module's body without those of functions, lambdas and classes inside it."""
+        known = self._own.get(id(scope))
+        if known is None:
+            known = self._own[id(scope)] = self._walk_own(scope)
+        return known
 
     def functions_around(self, node: ast.AST) -> list[ast.AST]:
         """The functions and lambdas that contain a node, outermost first."""
@@ -55,25 +106,62 @@ class ParsedTree:
             current = self.parents.get(id(current))
         return around[::-1]
 
+    def _walk_own(self, scope: ast.AST) -> list[ast.AST]:
+        body = [statement for statement in getattr(scope, "body", []) if id(statement) in self._numbers]
+        found: list[ast.AST] = []
+        number = self._numbers[id(body[0])] if body else 0
+        end = self._ends[self._numbers[id(body[-1])]] if body else 0
+        while number < end:
+            node = self.nodes[number]
+            found.append(node)
+            number = self._ends[number] if isinstance(node, _SCOPES) else number + 1
+        return found
 
-def index_tree(module: ast.Module) -> ParsedTree:
-    """Walk a tree once, without recursion; operators and contexts (`Load`, `Add`) are left out."""
+    @cached_property
+    def _own(self) -> dict[int, list[ast.AST]]:
+        return {}
+
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {id(node): number for number, node in enumerate(self.nodes)}
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """By node number: the number after its last descendant. Descendants follow their node without a gap."""
+        ends = list(range(1, len(self.nodes) + 1))
+        for number in range(len(self.nodes) - 1, 0, -1):
+            above = self._numbers[id(self.parents[id(self.nodes[number])])]
+            ends[above] = max(ends[above], ends[number])
+        return ends
+
+    @cached_property
+    def _by_kind(self) -> dict[type, list[int]]:
+        found: dict[type, list[int]] = {}
+        for number, node in enumerate(self.nodes):
+            found.setdefault(type(node), []).append(number)
+        return found
+
+
+def index_tree(module: ast.Module, text: str = "") -> ParsedTree:
+    """Walk a tree once, without recursion."""
     nodes: list[ast.AST] = []
     parents: dict[int, ast.AST] = {}
     pending: list[ast.AST] = [module]
+    branches = _BRANCHES.get
     while pending:
         node = pending.pop()
         nodes.append(node)
         children: list[ast.AST] = []
         for value in node.__dict__.values():
-            if type(value) is list:
-                children += [item for item in value if isinstance(item, ast.AST) and item._fields]
-            elif isinstance(value, ast.AST) and value._fields:
+            walked = branches(type(value), False)
+            if walked:
                 children.append(value)
+            elif walked is None:
+                children += [item for item in value if branches(type(item), False)]
         for child in children:
             parents[id(child)] = node
         pending += children[::-1]
-    return ParsedTree(module, tuple(nodes), parents)
+    return ParsedTree(text, module, tuple(nodes), parents)
 
 
 def measure_shape(text: str) -> Shape:
@@ -117,7 +205,7 @@ def parse_python(path: str, text: str, limits: Limits, layer: int = 0) -> tuple[
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes and the like are the submission's, not ours to print
-            return index_tree(ast.parse(text, path)), None
+            return index_tree(ast.parse(text, path), text), None
     except SyntaxError as failure:
         lines = source_lines(text)
         line = failure.lineno if failure.lineno and failure.lineno <= len(lines) else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from verifier.evidence import Location, Problem
+from verifier.limits import DEFAULT_LIMITS
+from verifier.submission.python_tree import ParsedTree, parse_python
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,13 @@ class ScriptFile:
     references: tuple[FileReference, ...] = ()
     written: tuple[str, ...] = ()
     """Files that the script writes from its own text before it imports or runs them (paths as spelled)."""
+    trees: Mapping[int, ParsedTree] = field(default_factory=dict, compare=False, repr=False)
+    """Syntax trees by layer, of the texts that were parsed to unwrap the file; kept for files of the program."""
+
+    def parsed(self, layer: int, text: str) -> tuple[ParsedTree | None, Problem | None]:
+        """The tree of one of the texts, or the reason why there is none."""
+        held = self.trees.get(layer)
+        return (held, None) if held is not None and held.text == text else parse_python(self.path, text, DEFAULT_LIMITS, layer)
 
     @property
     def effective(self) -> tuple[int, str]:

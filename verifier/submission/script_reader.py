@@ -8,13 +8,13 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verifier.evidence import Location, Problem, excerpt
 from verifier.limits import MIB, Limits
 from verifier.program.env_reads import env_reads
 from verifier.submission.layers import FOLDER_BYTES, unwrap
-from verifier.submission.python_tree import ParsedTree, decode_source, source_lines
+from verifier.submission.python_tree import ParsedTree, decode_source
 from verifier.submission.readme import RunCommand
 from verifier.submission.script import EnvRead, Program, ScriptFile
 from verifier.submission.static_values import Budget
@@ -117,8 +117,9 @@ def read_program(files: Sequence[tuple[str, bytes]], commands: Sequence[RunComma
             problems.append(
                 Problem(Location(path), "not-read", "this file is not part of the program and the budget for others is used up")
             )
-        elif (other := read(path)) is not None:
-            others.append(other.script)
+        else:
+            other = _read_script(path, contents[path], contents, limits, budget).script
+            others.append(replace(other, trees={}))  # a large folder of them would fill the memory, and no rule needs them
     native = [path for path in contents if path.endswith(_NATIVE) and len(contents[path]) <= limits.script_file]
     main = reads[chosen].script if chosen in reads else None
     for script in [reads[path].script for path in members] + others:
@@ -176,17 +177,12 @@ def _read_script(path: str, data: bytes, contents: Mapping[str, bytes], limits: 
     problems = list(unwrapped.problems)
     if undecodable is not None:
         problems.append(undecodable)
-    texts = {
-        0: text,
-        **{layer.index: layer.text for layer in unwrapped.layers if layer.text is not None and layer.runner != "data"},
-    }
     imports: list[_Import] = []
     reads: list[EnvRead] = []
     for layer, tree in unwrapped.trees.items():
-        lines = source_lines(texts[layer])
-        imports += _imports(path, layer, tree, lines)
-        if "environ" in texts[layer] or "getenv" in texts[layer]:
-            reads += _bounded_env_reads(path, layer, tree, lines, problems)
+        imports += _imports(path, layer, tree)
+        if "environ" in tree.text or "getenv" in tree.text:
+            reads += _bounded_env_reads(path, layer, tree, tree.lines, problems)
     named = {(_top_name(entry.module), entry.source): None for entry in imports}
     script = ScriptFile(
         path=path,
@@ -200,6 +196,7 @@ def _read_script(path: str, data: bytes, contents: Mapping[str, bytes], limits: 
         problems=tuple(problems),
         references=unwrapped.references,
         written=unwrapped.written,
+        trees=unwrapped.trees,
     )
     return _Read(script, tuple(imports))
 
@@ -218,12 +215,11 @@ def _top_name(module: str) -> str:
     return module if module.startswith(".") else module.split(".")[0]
 
 
-def _imports(path: str, layer: int, tree: ParsedTree, lines: Sequence[str]) -> list[_Import]:
+def _imports(path: str, layer: int, tree: ParsedTree) -> list[_Import]:
     """Every import statement; those under `try` or `if`, or in a function that may not run, count as guarded."""
     found: list[_Import] = []
-    for node in tree.nodes:
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
+    lines = tree.lines
+    for node in tree.of(ast.Import, ast.ImportFrom):
         line = node.lineno
         where = Location(path, line, layer=layer, excerpt=excerpt(lines[line - 1][:1_000] if line <= len(lines) else ""))
         guarded = not isinstance(tree.parents[id(node)], ast.Module)

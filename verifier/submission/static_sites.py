@@ -46,7 +46,7 @@ def find_sites(tree: ParsedTree, *, decoders: bool, processes: bool) -> Sites:
     sites = Sites()
     bound = _module_names(tree.module)
     aliases = _aliases(tree)
-    for node in tree.nodes:
+    for node in tree.of(ast.Name, ast.Attribute, ast.Subscript, ast.Call):
         executes = _is_site(node, bound, aliases)
         if executes or (decoders and _is_decoder(node)) or (processes and _is_process(node)):
             assert isinstance(node, ast.expr)
@@ -57,10 +57,10 @@ def find_sites(tree: ParsedTree, *, decoders: bool, processes: bool) -> Sites:
             sites.names.update(name for function in functions if (name := getattr(function, "name", None)))
     if sites.names:
         _close_over_callers(tree, sites.names)
-        for node in tree.nodes:
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in sites.names:
-                sites.callers[id(node)] = node
-                sites.functions[id(node)] = tree.functions_around(node)
+        for name in tree.of(ast.Name):
+            if isinstance(name.ctx, ast.Load) and name.id in sites.names:
+                sites.callers[id(name)] = name
+                sites.functions[id(name)] = tree.functions_around(name)
     return sites
 
 
@@ -78,7 +78,7 @@ def _module_names(tree: ast.Module) -> set[str]:
 def _aliases(tree: ParsedTree) -> dict[str, str]:
     """Names under which modules and functions that matter here are known: imports, and plain renamings of `exec`."""
     aliases: dict[str, str] = {}
-    for node in tree.nodes:
+    for node in tree.of(ast.Import, ast.ImportFrom, ast.Assign):
         if isinstance(node, ast.Import):
             for name in node.names:
                 if name.name.split(".")[0] in ("builtins", "runpy", "marshal", "types", "importlib"):
@@ -142,10 +142,10 @@ def _is_decoder(node: ast.AST) -> bool:
 
 def _close_over_callers(tree: ParsedTree, names: set[str]) -> None:
     """Add functions that mention a function with a site, so that they are followed as well."""
-    local = {node.name for node in tree.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    local = {node.name for node in tree.of(ast.FunctionDef, ast.AsyncFunctionDef)}
     mentions: dict[str, set[str]] = {}
-    for node in tree.nodes:
-        mentioned = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    for node in tree.of(ast.Name, ast.Attribute):
+        mentioned = node.id if isinstance(node, ast.Name) else node.attr
         if mentioned in local:
             callers = {name for function in tree.functions_around(node) if (name := getattr(function, "name", None))}
             mentions.setdefault(mentioned, set()).update(callers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from functools import wraps
+from typing import cast
 
 from verifier.evidence import Problem
 from verifier.submission.binaries import BinaryFile
@@ -53,6 +56,8 @@ class Submission:
     """Everything that was not read, from the folder and all readers, sorted."""
     leaks: tuple[Leak, ...] = ()
     """Personal paths and credentials (masked) in the text of any file, junk included."""
+    memo: dict[str, object] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What `worked_out_once` keeps: facts that follow from the fields above."""
 
     @property
     def name(self) -> str:
@@ -65,3 +70,16 @@ class Submission:
 
     def file(self, path: str) -> FileEntry | None:
         return next((entry for entry in self.files if entry.path == path), None)
+
+
+def worked_out_once[T](fact: Callable[[Submission], T]) -> Callable[[Submission], T]:
+    """A fact about a submission that many rules ask for (claimed runs, settings): the first one to ask has it worked out."""
+    key = f"{fact.__module__}.{fact.__qualname__}"
+
+    @wraps(fact)
+    def held(submission: Submission) -> T:
+        if key not in submission.memo:
+            submission.memo[key] = fact(submission)
+        return cast("T", submission.memo[key])
+
+    return held
