@@ -72,8 +72,8 @@ class Expressions(Subscripts):
         for argument in node.args:
             if isinstance(argument, ast.Starred):
                 value = self.evaluate(argument.value, scope)
-                if isinstance(value, Seq) and value.exact:
-                    args += value.items
+                if isinstance(value, Seq) and (value.exact or any(not isinstance(item, Data) for item in value.items)):
+                    args += value.items  # of a list of models, those that are known
                 else:
                     args.append(self.data("element", (value,), self.site(argument, scope)))
             else:

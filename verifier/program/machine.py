@@ -23,9 +23,11 @@ from verifier.program.values import (
     Seq,
     Site,
     Value,
+    adopt,
     join,
     join_labels,
     labels_of,
+    own_parameters,
     walk_parts,
 )
 
@@ -263,8 +265,7 @@ class Machine:
 
     def _adopt(self, instance: Instance, value: Value, depth: int) -> None:
         if type(value) is Instance:
-            if value.is_module and value is not instance and instance not in value.parents and len(value.parents) < 8:
-                value.parents.append(instance)
+            adopt(instance, value)
         elif type(value) is Data:
             if value.owner is None and value.op.startswith(("call:torch.", "call:copy.")) and depth == 0:
                 value.owner = instance
@@ -302,9 +303,8 @@ class Machine:
             if labels <= one.state:
                 return
             one.state |= labels
-            for value in one.fields.values():
-                if type(value) is Data and value.owner is one:
-                    value.labels |= labels
+            for parameter in own_parameters(one):
+                parameter.labels |= labels
 
         walk_parts(instance, visit)
 
@@ -315,9 +315,8 @@ class Machine:
 
         def visit(one: Instance) -> None:
             one.state = self._unless_undone(one.state) | labels if weak else labels | kept
-            for value in one.fields.values():
-                if type(value) is Data and value.owner is one:
-                    value.labels = self._unless_undone(value.labels) | labels if weak else labels | kept
+            for parameter in own_parameters(one):
+                parameter.labels = self._unless_undone(parameter.labels) | labels if weak else labels | kept
 
         walk_parts(instance, visit)
 

@@ -109,7 +109,7 @@ class Subscripts(Operators):
                     part.items = base.items
             return part
         objects = [item for item in base.items if not isinstance(item, Data)]
-        if objects and not all(isinstance(item, Seq | Map) for item in objects):
+        if not all(_is_table(item) for item in objects):
             result = objects[0]
             for item in objects[1:]:
                 result = join(result, item, site)
@@ -119,6 +119,13 @@ class Subscripts(Operators):
     def _slice(self, node: ast.Slice, scope: Scope) -> Value:
         parts = tuple(self.evaluate(part, scope) if part is not None else NONE for part in (node.lower, node.upper, node.step))
         return Data("slice", parts, join_labels(parts), scope.module.site(getattr(node, "lineno", 0)))
+
+
+def _is_table(value: Value) -> bool:
+    """Rows of numbers, not of models or functions."""
+    if isinstance(value, Seq):
+        return all(isinstance(item, Data | Seq | Map) and (isinstance(item, Data) or _is_table(item)) for item in value.items)
+    return isinstance(value, Map) and all(isinstance(item, Data) for item in (*value.entries.values(), *value.rest))
 
 
 def _is_slice(key: Value) -> bool:

@@ -326,6 +326,9 @@ def alternatives_of(value: Value) -> tuple[Value, ...]:
     return value.alternatives if type(value) is Choice else (value,)
 
 
+_MOST_PARENTS = 8
+
+
 def walk_parts(instance: Instance, visit: Callable[[Instance], None]) -> None:
     """Visit an object, all it is part of, and all its parts, each once."""
     seen: set[int] = set()
@@ -345,20 +348,47 @@ def walk_parts(instance: Instance, visit: Callable[[Instance], None]) -> None:
             down += child_instances(current)
 
 
+def adopt(whole: Instance, part: Instance) -> None:
+    """Make a module a part of another one."""
+    if (
+        whole.is_module
+        and part.is_module
+        and part is not whole
+        and whole not in part.parents
+        and len(part.parents) < _MOST_PARENTS
+    ):
+        part.parents.append(whole)
+
+
 def child_instances(instance: Instance) -> list[Instance]:
     """The modules among the fields, in lists and dictionaries too."""
-    found: list[Instance] = []
+    return [value for value in _held(instance) if type(value) is Instance and value.is_module]
+
+
+def own_parameters(instance: Instance) -> list[Data]:
+    """The tensors among the fields that are the object's own, parameters in lists and dictionaries too."""
+    return [value for value in _held(instance) if type(value) is Data and value.owner is instance]
+
+
+def _held(instance: Instance) -> list[Value]:
+    """The modules and tensors among the fields. What was put into a list after the list had become a field joins the whole here."""
+    found: list[Value] = []
     pending: list[tuple[Value, int]] = [(value, 0) for value in instance.fields.values()]
     while pending:
         value, depth = pending.pop()
         if type(value) is Instance:
-            if value.is_module and instance in value.parents:
+            adopt(instance, value)
+            if instance in value.parents:
                 found.append(value)
+        elif type(value) is Data:
+            if depth and value.owner is None and value.op == "call:torch.nn.Parameter" and instance.is_module:
+                value.owner = instance
+            found.append(value)
         elif depth < 3:
             if type(value) is Seq:
                 pending += [(item, depth + 1) for item in value.items]
             elif type(value) is Map:
-                pending += [(item, depth + 1) for item in value.entries.values()]
+                pending += [(item, depth + 1) for item in (*value.entries.values(), *value.rest)]
             elif type(value) is Choice:
                 pending += [(item, depth + 1) for item in value.alternatives]
     return found
