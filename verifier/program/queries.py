@@ -105,14 +105,14 @@ def _headline_metrics(submission: Submission) -> list[Metric]:
 
 
 def _matches(text: str, line: str) -> bool:
-    """Whether all words of a report's fixed text stand in the line, in order."""
+    """Whether all words of a report's fixed text stand in the line, in order; signs count (`step/total val_loss:` is another line)."""
     position = 0
-    words = [word for word in text.replace(":", ": ").replace("=", "= ").split() if any(char.isalpha() for char in word)]
-    if not words:
+    words = [word.rstrip(":=,(") for word in text.replace(":", ": ").replace("=", "= ").split()]
+    if not any(char.isalpha() for word in words for char in word):
         return False
-    for word in words[:12]:
-        found = line.find(word.rstrip(":=,("), position)
+    for word in words[:16]:
+        found = line.find(word, position)
         if found < 0:
             return False
-        position = found
+        position = found + len(word)
     return True
