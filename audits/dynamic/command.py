@@ -17,7 +17,7 @@ from verifier.engine.audit import Plan
 from verifier.engine.context import Context
 from verifier.engine.registry import load_rules
 from verifier.engine.run import decide_record_claim, decide_verdict, run_rules
-from verifier.execution.experiment import Budget, Experiment, experiment_on
+from verifier.execution.experiment import Attempt, Budget, Experiment, experiment_on
 from verifier.execution.launch import default_python
 from verifier.ledger.claims import is_record_claim
 from verifier.ledger.record import attempt_record
@@ -116,7 +116,7 @@ def probe_folder(
     probes = answer_probes(experiment)
     context.memo.update({"experiment": experiment, MEMO: probes})
     tiers = (Tier.DYNAMIC,)
-    answers = run_rules(context, plan.rules, tiers=tiers, seconds=plan.limits.seconds_per_folder)
+    answers = run_rules(context, deciding(load_rules(), context), tiers=tiers, seconds=plan.limits.seconds_per_folder)
     verdict = decide_verdict(answers.results, tiers)
     claim = decide_record_claim(answers.results, verdict, is_record_claim(submission))
     submitted = assemble(context, answers, verdict, claim, attempt_record(submission, plan.challenge, None, None))
@@ -134,16 +134,20 @@ def describe_runs(experiment: Experiment) -> dict[str, object]:
         "why_not": experiment.why_not,
         "environment": settings.environment if settings is not None else {},
         "shrunk": {name: list(values) for name, values in settings.shrunk.items()} if settings is not None else {},
-        "runs": [
-            {
-                "name": attempt.name, "completed": attempt.completed, "stage": attempt.stage, "failure": attempt.failure,
-                "seconds": round(attempt.ending.seconds, 1), "peak_memory": attempt.ending.peak_memory, "tier": attempt.ending.tier,
-                "weaknesses": list(attempt.ending.weaknesses),
-                "mapped": [
-                    f"{event.text('what')}: {event.text('equivalent')}" for event in (attempt.run.observations.of("mapped") if attempt.run else ())
-                ],
-            }
-            for attempt in experiment.attempts
+        "left_out": list(experiment.left_out),
+        "replaced": [str(replacement) for replacement in experiment.replacements],
+        "runs": [describe_attempt(attempt) for attempt in experiment.attempts],
+    }
+
+
+def describe_attempt(attempt: Attempt) -> dict[str, object]:
+    """How one run ended."""
+    return {
+        "name": attempt.name, "completed": attempt.completed, "stage": attempt.stage, "failure": attempt.failure,
+        "seconds": round(attempt.ending.seconds, 1), "peak_memory": attempt.ending.peak_memory, "tier": attempt.ending.tier,
+        "weaknesses": list(attempt.ending.weaknesses),
+        "mapped": [
+            f"{event.text('what')}: {event.text('equivalent')}" for event in (attempt.run.observations.of("mapped") if attempt.run else ())
         ],
     }  # fmt: skip
 

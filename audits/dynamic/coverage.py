@@ -32,7 +32,7 @@ def probe_coverage(experiment: Experiment) -> Probe:
     reached = int(np.flatnonzero(times)[-1]) + 1 if len(known) else 0
     inner = int((times[:reached] == 0).sum())
     spans = run.observations.spans
-    passes = int(sum(span.count for span in spans if not span.grad) / max(1, targets))
+    passes = int(sum(span.count for span in spans if not span.grad and not span.mixed) / max(1, targets))
     facts: dict[str, float | int | str | bool | None] = {
         "targets": targets, "missing": missing, "missing_inside": inner, "counted_twice": twice, "not_located": int((positions < 0).sum()),
         "no_grad_losses_per_target": passes, "rebuilt_from": run.final.how,

@@ -7,15 +7,17 @@ repeated: only if it repeats itself exactly is the difference the future's doing
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from audits.dynamic.probe import CAPTURE_INCOMPLETE, Probe, not_completed
-from verifier.execution.experiment import Experiment, score_table
+from verifier.execution.experiment import Comparison, Experiment, score_table
 from verifier.execution.passes import Pass, Run
 from verifier.rule import Measured, Outcome
 
 NAME = "prefix-perturbation"
 NOT_SEEN = (
     "effects too small for the precision at this size, dependence on the future within code that the toy settings do not reach, "
-    "state that crosses ranks; one place of change, one seed"
+    "state that crosses ranks; other places and seeds than those named"
 )
 
 ROUNDING = 1e-5
@@ -23,10 +25,27 @@ ROUNDING = 1e-5
 
 
 def probe_prefix(experiment: Experiment) -> Probe:
-    for attempt in (experiment.base, experiment.twin):
+    """The pair of runs at full toy size decides first; pairs of other seeds and places can only add to it."""
+    first = judge(Comparison("", experiment.changed_from, experiment.base, experiment.twin, experiment.again), experiment)
+    if first.outcome is not Outcome.PASS:
+        return first
+    more: list[str] = []
+    for pair in experiment.others:
+        answer = judge(pair, experiment)
+        if answer.outcome in (Outcome.FAIL, Outcome.REVIEW):
+            return replace(answer, summary=f"{answer.summary} ({pair.label}; {first.summary})")
+        what = f"{answer.facts.get('compared')} scores" if answer.outcome is Outcome.PASS else f"not known ({answer.summary})"
+        more.append(f"{pair.label}: {what}")
+    more += [f"left out: {reason}" for reason in experiment.left_out if reason.startswith("prefix perturbation")]
+    facts = {**first.facts, "other_pairs": len(experiment.others)}
+    return replace(first, summary="; ".join([first.summary, *more]), facts=facts)
+
+
+def judge(pair: Comparison, experiment: Experiment) -> Probe:
+    for attempt in (pair.base, pair.twin):
         if attempt is None or attempt.run is None or not attempt.completed:
             return not_completed(NAME, attempt, experiment, NOT_SEEN)
-    base, twin = experiment.base, experiment.twin
+    base, twin = pair.base, pair.twin
     assert base is not None
     assert twin is not None
     assert base.run is not None
@@ -34,7 +53,7 @@ def probe_prefix(experiment: Experiment) -> Probe:
     first, second = base.run.final, twin.run.final
     captured = first is not None and second is not None
     one, two = (first or base.run.first_scores), (second or twin.run.first_scores)
-    place = experiment.changed_from
+    place = pair.changed_from
     moved, compared, late = compare(base.run, one, twin.run, two, place)
     facts: dict[str, float | int | str | bool | None] = {
         "changed_from": place, "compared": compared, "moved": len(moved), "scored_after_the_change": late, "captured": captured,
@@ -44,7 +63,7 @@ def probe_prefix(experiment: Experiment) -> Probe:
         return Probe(NAME, Outcome.NOT_AVAILABLE, summary, NOT_SEEN, stage="scoring", facts=facts)
     count = Measured(len(moved), "targets")
     if moved:
-        again = experiment.again
+        again = pair.again
         if again is None or again.run is None or not again.completed:
             return not_completed(NAME, again, experiment, NOT_SEEN)
         repeat = again.run.final if captured else again.run.first_scores
@@ -75,7 +94,11 @@ def probe_prefix(experiment: Experiment) -> Probe:
     if not (one.positions > place).any():
         summary = f"no target after the change at token {place} was scored: the {compared} scores before it prove nothing"
         return Probe(NAME, Outcome.NOT_AVAILABLE, summary, NOT_SEEN, count, stage="end", facts=facts)
-    with_what = "the model's distributions (not those of the mixture)" if one.how == "logarithms" else "their distributions"
+    with_what = (
+        "the model's distributions (not those of the mixture)"
+        if one.how == "logarithms" or base.run.mixed[one.indices].any()
+        else "their distributions"
+    )
     summary = f"all {compared} scores before the change at token {place} are bit-identical, with {with_what}"
     return Probe(NAME, Outcome.PASS, summary, NOT_SEEN, count, Measured(0, "targets"), facts=facts)
 

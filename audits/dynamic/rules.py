@@ -12,6 +12,9 @@ from audits.dynamic.coverage import probe_coverage
 from audits.dynamic.order import probe_artifact_updates, probe_order
 from audits.dynamic.perturbation import probe_prefix
 from audits.dynamic.probe import Probe
+from audits.dynamic.settings import probe_documented
+from audits.dynamic.target_swap import FULL, PLAIN, probe_full_swap, probe_swap
+from audits.dynamic.together import join, widen
 from verifier.engine.context import Context
 from verifier.evidence import Location, excerpt
 from verifier.execution.experiment import Experiment
@@ -19,7 +22,8 @@ from verifier.rule import Confidence, Decision, Finding, Outcome, Rule, Tier
 
 MEMO = "probes"
 PROBES: tuple[Callable[[Experiment], Probe], ...] = (
-    probe_canary, probe_prefix, probe_order, probe_artifact_updates, probe_coverage, probe_bpb, probe_size, probe_access,
+    probe_canary, probe_prefix, probe_swap, probe_full_swap, probe_order, probe_artifact_updates, probe_coverage, probe_bpb, probe_size, probe_access,
+    probe_documented,
 )  # fmt: skip
 TOY = "at toy size, on one CPU process, under the settings of the run"
 
@@ -30,9 +34,24 @@ def answer_probes(experiment: Experiment) -> dict[str, Probe]:
     return {answer.name: answer for answer in answers}
 
 
-def deciding(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The same rules; those that an execution can decide ask the probes and count as dynamic."""
-    return tuple(replace(rule, check=CHECKS[rule.code], tier=Tier.DYNAMIC) if rule.code in CHECKS else rule for rule in rules)
+def deciding(rules: Iterable[Rule], context: Context | None = None) -> tuple[Rule, ...]:
+    """The same rules; those that an execution can decide ask the probes and count as dynamic. With the context of runs that were
+    made, also those on which they have something to add to what the program says."""
+    rules = tuple(rules)
+    added: dict[str, Decision] = {}
+    if context is not None:
+        added = widen(rules, context, _probes(context), lambda probe: _follow(context, probe, f"{probe.summary} ({TOY})"))
+    return tuple(_dynamic(rule, added.get(rule.code)) for rule in rules)
+
+
+def _dynamic(rule: Rule, decision: Decision | None) -> Rule:
+    if rule.code in CHECKS:
+        if rule.tier is Tier.DYNAMIC:  # nothing but an execution says anything
+            return replace(rule, check=CHECKS[rule.code])
+        return replace(rule, check=lambda context: join(CHECKS[rule.code](context), rule.check(context)), tier=Tier.DYNAMIC)
+    if decision is not None:
+        return replace(rule, check=lambda context: decision, tier=Tier.DYNAMIC)
+    return rule
 
 
 def decide_causality(context: Context) -> Decision:
@@ -43,25 +62,31 @@ def decide_causality(context: Context) -> Decision:
 def decide_normalization(context: Context) -> Decision:
     probes = _probes(context)
     canary, prefix, order = probes["noise-canary"], probes["prefix-perturbation"], probes["score-before-update"]
-    if canary.outcome in (Outcome.FAIL, Outcome.REVIEW):
+    swaps = (probes[PLAIN], probes[FULL])
+    doubted = [probe for probe in (*swaps, canary) if probe.outcome in (Outcome.FAIL, Outcome.REVIEW)]
+    if doubted:
         explained = [probe for probe in (order, prefix) if probe.outcome in (Outcome.FAIL, Outcome.REVIEW)]
         if explained:
             return Decision.not_available(
-                f"{canary.summary}; {explained[0].name} explains that already ({explained[0].summary}), so the sum of the "
+                f"{doubted[0].summary}; {explained[0].name} explains that already ({explained[0].summary}), so the sum of the "
                 "probabilities can't be judged apart from it"
             )
-        seem = "" if canary.outcome is Outcome.FAIL else "seem to "
-        return _follow(
-            context,
-            canary,
-            f"the probabilities that the scores imply {seem}sum to more than one over all streams: {canary.summary}",
-        )
+        worst = next((probe for probe in doubted if probe.outcome is Outcome.FAIL), doubted[0])
+        seen = "; ".join(f"{probe.name}: {probe.summary}" for probe in (worst, *(one for one in doubted if one is not worst)))
+        seem = "" if worst.outcome is Outcome.FAIL else "seem to "
+        return _follow(context, worst, f"the probabilities that the scores imply {seem}sum to another number than one: {seen}")
     if canary.outcome is Outcome.PASS and prefix.outcome is Outcome.PASS:
-        if not _plain_cross_entropies(context):
-            return Decision.not_available("some counted losses are no plain cross entropies over the whole vocabulary")
-        return Decision.passed(
-            "the printed loss is the mean of cross entropies over the whole vocabulary, their distributions do not depend on the target or on what "
-            f"follows it, and nothing is gained on random tokens ({TOY})"
+        if _plain_cross_entropies(context):
+            return Decision.passed(
+                "the printed loss is the mean of cross entropies over the whole vocabulary, their distributions do not depend on the target or on what "
+                f"follows it, and nothing is gained on random tokens ({TOY})"
+            )
+        if swaps[0].outcome is Outcome.PASS and swaps[1].outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE):
+            reasons = "; ".join(probe.summary for probe in swaps)
+            return Decision.passed(f"{reasons}; nothing is gained on random tokens ({TOY})")
+        open_question = next(probe for probe in swaps if probe.outcome not in (Outcome.PASS, Outcome.NOT_APPLICABLE))
+        return Decision.not_available(
+            f"some counted losses are no plain cross entropies over the whole vocabulary, and {open_question.name}: {open_question.summary}"
         )
     missing = canary if canary.outcome is not Outcome.PASS else prefix
     return Decision.not_available(f"{missing.name}: {missing.summary}")
@@ -118,9 +143,11 @@ def places(context: Context, sites: Iterable[str]) -> tuple[Location, ...]:
     for site in sites:
         name, _, rest = site.partition(":")
         line = rest.partition(" ")[0]
-        # Code of a packed script runs under a name in angle brackets.
+        # Code of a packed script runs under a name in angle brackets, or in a transformed copy under the file's own.
         member = next((one for one in program.members if one.path.rsplit("/", 1)[-1] == name), main)
-        layer, text = member.effective if name.startswith("<") else (0, member.text)
+        layer, text = 0, member.text
+        if name.startswith("<") or (line.isdecimal() and int(line) > len(text.splitlines())):
+            layer, text = member.effective
         lines = text.splitlines()
         number = int(line) if line.isdecimal() and 0 < int(line) <= len(lines) else None
         shown = lines[number - 1][:2000] if number is not None else ""

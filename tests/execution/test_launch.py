@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verifier.execution.launch import launch
-from verifier.execution.workspace import dataset_names, needs_compiler
+from verifier.execution.workspace import INNER, dataset_names, leftover_bytes, local_path, named_after, needs_compiler
 
 
 def test_a_python_that_would_hand_over_the_home_folder_is_not_run(tmp_path: Path) -> None:
@@ -25,3 +25,24 @@ def test_shards_lie_where_the_script_builds_its_path() -> None:
 def test_the_compiler_is_loaded_only_for_programs_that_need_it() -> None:
     assert needs_compiler(["from torch.nn.attention.flex_attention import flex_attention"])
     assert not needs_compiler(["model = torch.compile(model)", "torch._dynamo.config.cache_size_limit = 64"])
+
+
+def test_paths_of_another_machine_lead_into_the_working_folder() -> None:
+    assert local_path("/workspace/golf/data/datasets/fineweb10B_sp8192") == "./data/datasets/fineweb10B_sp8192"
+    assert local_path("../../../data/tokenizers/a.model") == "./data/tokenizers/a.model"
+    assert local_path("/workspace/golf/data") == "./data"
+    assert local_path("/runs/out") == "./runs/out"
+    for kept in ("./data/x", "0.5", "/tmp/x", "a/../b", ""):
+        assert local_path(kept) == kept
+
+
+def test_names_hold_the_size_where_the_script_puts_it() -> None:
+    text = 'f"{d}/tokenizers/fineweb_{h.vocab_size}_caps.model", "tokenizers/other.model", f"tokenizers/{name}.model"'
+    assert named_after("tokenizers/", 512, [text]) == ("fineweb_512_caps.model", "other.model")
+
+
+def test_what_a_script_leaves_has_its_own_names_wherever_it_ran(tmp_path: Path) -> None:
+    for name in ("model.bin", f"{INNER}/final.ptz", "data/x.bin", "probe-record/events.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1234")
+    assert leftover_bytes(tmp_path) == {"model.bin": 4, "final.ptz": 4}

@@ -69,7 +69,7 @@ def test_links_and_missing_files_are_refused(folder: Path) -> None:
         read_observations(folder)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("record")

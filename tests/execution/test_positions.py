@@ -14,7 +14,7 @@ STREAM = make_data(make_tokenizer(512), 3).val
 LOCATOR = Locator(STREAM)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, len(STREAM) - 65), min_size=1, max_size=12), st.integers(GRAM, 64))
 def test_rows_of_one_length_laid_end_to_end_are_found(starts: list[int], length: int) -> None:
     """As in a flattened batch of windows; a target at a row's border may be claimed by its neighbour too."""

@@ -1,78 +1,89 @@
-"""The runs behind the probes: one on random tokens, its twin with another future, and a repetition where they differ."""
+"""The runs behind the probes: one on random tokens, its twin with another future, a repetition where they differ, copies with one
+target swapped, and other seeds, places and settings as far as the time goes."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from verifier.engine.context import Context
-from verifier.execution.launch import OWN, RECORD, Ending, launch
-from verifier.execution.observations import BadRecord, read_observations
+from verifier.execution.bench import Attempt as Attempt
+from verifier.execution.bench import Bench, Branching
+from verifier.execution.bench import Budget as Budget
+from verifier.execution.bench import keep_evidence as keep_evidence
+from verifier.execution.bench import stage_of as stage_of
 from verifier.execution.passes import Pass, Run
 from verifier.execution.settings import ToySettings, listed_settings, shrink
-from verifier.execution.toy_data import VAL_TOKENS, make_data
-from verifier.execution.toy_tokenizer import SMALLEST, make_tokenizer
-from verifier.execution.workspace import CannotPrepare, leftover_bytes, prepare
+from verifier.execution.toy_data import VAL_TOKENS, ToyData, make_data, swap_token
+from verifier.execution.toy_tokenizer import BOS, SMALLEST, ToyTokenizer, make_tokenizer
+from verifier.execution.transform import Replacement, shrink_literals
+from verifier.execution.workspace import CannotPrepare
+from verifier.ledger.claims import headline_runs
 from verifier.ledger.configuration import documented_command
 from verifier.limits import DEFAULT_LIMITS
 from verifier.program.analysis import analysis_of
+from verifier.submission.submission import Submission
 
 SEED = 20_260_501
 CHANGED_FROM = VAL_TOKENS * 5 // 8 + 37
 """First validation token of the twin that differs; in the middle of a window and of a chunk."""
 
+FEW_TOKENS, FEW_PIECES = 2_049, 64
+"""Validation tokens and vocabulary of the runs that are repeated for each alternative."""
+PLACES = (0.93, 0.86, 0.71)
+"""Where along the stream a target is swapped: late, where tables are full and little is left to do."""
+LARGEST = 32_768
+"""Pieces of a toy tokenizer at most."""
+SWAP_SHARE = 0.35
+"""Of the time left that the copies of one process may take."""
+OTHER_SEEDS = ((SEED + 1, 0.31, 1), (SEED + 2, 0.83, 3))
+"""Seed, place of the change along the stream, and how many single tokens change there."""
+
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """Seconds of wall time: `total` for all runs of a folder, `single` for one run."""
+class Comparison:
+    """Two runs that share everything but validation tokens from `changed_from` on; `again` repeats `base` where they differ.
+    `label` says what is special about them."""
 
-    total: float = 600.0
-    single: float = 300.0
+    label: str
+    changed_from: int
+    base: Attempt | None = None
+    twin: Attempt | None = None
+    again: Attempt | None = None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return tuple(attempt for attempt in (self.base, self.twin, self.again) if attempt is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One run. `run` is `None` when it left no readable record; `stage` says how far it came."""
+class Swap:
+    """A run (`trunk`) whose process was copied once for each of `orders` (position, value): the copy's target there is
+    another one. `check` is a run from the start on a shard with the first order in it: it must be that copy's run.
+    `replacements`: what was replaced in the script, empty when it ran as it is."""
 
-    name: str
-    ending: Ending
-    run: Run | None
-    stage: str
-    left: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def completed(self) -> bool:
-        return self.run is not None and self.run.observations.completed and not self.run.observations.limited
+    orders: tuple[tuple[int, int], ...]
+    check: Attempt
+    trunk: Attempt | None = None
+    replacements: tuple[Replacement, ...] = ()
 
     @property
-    def failure(self) -> str:
-        """One line: why there is no complete run; empty when there is one."""
-        if self.completed:
-            return ""
-        if not self.ending.started:
-            return f"the sandbox could not run it: {self.ending.detail}"
-        if self.run is not None:
-            missing = [event.text("operator") for event in self.run.observations.of("not-supported")]
-            if missing:
-                return f"not-supported: {', '.join(missing[:5])}"
-            if self.run.observations.limited:
-                return f"more happened than is recorded: {', '.join(self.run.observations.limited)[:200]}"
-            end = self.run.observations.end
-            if end is not None:
-                message = " ".join(end.text("message").split())[:300]
-                if end.text("stage") == "start":
-                    return f"the Python that runs the script has no torch ({message}): name another one"
-                return f"{end.text('error')}: {message} ({end.text('where')})"
-        return self.ending.detail or f"it ended with code {self.ending.exit_code} and left no record of its end"
+    def attempts(self) -> tuple[Attempt, ...]:
+        return (self.check,) if self.trunk is None else (self.check, self.trunk)
+
+    @property
+    def checked(self) -> Run | None:
+        """The copy that `check` must agree with."""
+        return self.trunk.branches[0] if self.trunk is not None and self.trunk.branches else None
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """All runs of a folder. `base` and `twin` share everything but the validation tokens from `changed_from` on; `again`
-    repeats `base` where the two differ. `why_not` says why nothing was run."""
+    repeats `base` where the two differ. `why_not` says why nothing was run, `left_out` what was not run for want of time or cause."""
 
     settings: ToySettings | None = None
     script: str = ""
@@ -81,10 +92,21 @@ class Experiment:
     twin: Attempt | None = None
     again: Attempt | None = None
     why_not: str = ""
+    swap: Swap | None = None
+    transformed: Swap | None = None
+    replacements: tuple[Replacement, ...] = ()
+    """What a transformed run replaces, whether it was made or not."""
+    others: tuple[Comparison, ...] = ()
+    documented: Comparison | None = None
+    """Under the settings of the documented command, where they are others than the run's."""
+    left_out: tuple[str, ...] = ()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        return tuple(attempt for attempt in (self.base, self.twin, self.again) if attempt is not None)
+        made = [attempt for attempt in (self.base, self.twin, self.again) if attempt is not None]
+        for part in (self.transformed, self.swap, *self.others, self.documented):
+            made += part.attempts if part is not None else ()
+        return tuple(made)
 
 
 def experiment_on(context: Context, folder: Path, python: Path, budget: Budget, keep: Path | None, *, unsafe: bool) -> Experiment:
@@ -93,59 +115,252 @@ def experiment_on(context: Context, folder: Path, python: Path, budget: Budget, 
     main = program.main
     if main is None:
         return Experiment(why_not="the folder has no training script")
-    configuration = analysis_of(context).config
     command = documented_command(context.submission)
-    if command is None:
-        configuration = {**_listed(context, folder), **configuration}
-    settings = shrink(program.env_reads, configuration)
+    settings, documented = settings_of_run(context, folder)
     texts = [text for member in program.members for _, text in member.code_texts]
-    if settings.vocabulary < SMALLEST or settings.vocabulary > 32_768:
+    if not is_makeable(settings.vocabulary):
         return Experiment(settings, main.path, why_not=f"a vocabulary of {settings.vocabulary} pieces can't be made here")
-    tokenizer = make_tokenizer(
-        settings.vocabulary, case_controls=any("\\ue001" in text.lower() or "\ue001" in text for text in texts)
-    )
     arguments = command.arguments if command is not None and command.script == main.path else ()
-    started = time.monotonic()
-
-    def attempt(name: str, changed_from: int | None) -> Attempt:
-        left = budget.total - (time.monotonic() - started)
-        data = make_data(tokenizer, SEED, changed_from=changed_from)
-        # Not below /tmp: a tier with a root of its own replaces that folder.
-        place = Path("/var/tmp") if Path("/var/tmp").is_dir() else None
-        scratch = Path(tempfile.mkdtemp(prefix="verifier-probe-", dir=place))
-        try:
-            workspace, results = scratch / "workspace", scratch / "results"
-            workspace.mkdir()
-            results.mkdir()
-            laid = prepare(folder, main.path, arguments, data, texts, workspace, settings.environment)
-            ending = launch(laid.inputs, results, laid.environment, python, max(1.0, min(budget.single, left)), unsafe=unsafe)
-            try:
-                run = Run(read_observations(results / RECORD), data)
-                run.observations.spans  # noqa: B018  (checks that the record fits together)
-            except BadRecord:
-                run = None
-            if keep is not None:
-                _keep(results, keep / name, ending)
-            return Attempt(name, ending, run, _stage(run), leftover_bytes(results))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
+    bench = Bench(folder, main.path, arguments, texts, python, budget, keep, unsafe, claimed_label(context.submission))
+    case_controls = any("\\ue001" in text.lower() or "\ue001" in text for text in texts)
+    laboratory = Laboratory(context.submission, bench, settings, case_controls)
     try:
-        base = attempt("base", None)
-        made = Experiment(settings, main.path, base=base)
-        if not base.completed or budget.total - (time.monotonic() - started) < 0.5 * base.ending.seconds:
-            return made
-        twin = attempt("twin", CHANGED_FROM)
-        made = Experiment(settings, main.path, base=base, twin=twin)
-        if not twin.completed or same_prefix(base.run, twin.run, CHANGED_FROM):
-            return made
-        again = attempt("again", None)
-        return Experiment(settings, main.path, base=base, twin=twin, again=again)
+        return laboratory.experiment(documented)
     except CannotPrepare as failure:
         return Experiment(settings, main.path, why_not=str(failure))
 
 
-def _listed(context: Context, folder: Path) -> dict[str, str]:
+def claimed_label(submission: Submission) -> str:
+    """Label of the logged metric that explains the claimed BPB, empty when none does."""
+    headlines = [one for one in headline_runs(submission) if one.explained and one.metric is not None]
+    return headlines[0].metric.label if headlines and headlines[0].metric is not None else ""
+
+
+def settings_of_run(context: Context, folder: Path) -> tuple[ToySettings, ToySettings | None]:
+    """Toy settings of the run that made the logs, and of the documented command where those are others."""
+    analysis = analysis_of(context)
+    program = context.submission.program
+    reads = program.env_reads
+    texts = [text for member in program.members for _, text in member.code_texts]
+    if documented_command(context.submission) is None:
+        return shrink(reads, {**settings_listed(context, folder), **analysis.config}, texts), None
+    run, documented = shrink(reads, analysis.config, texts), shrink(reads, analysis.documented_config, texts)
+    names = {read.name: read.default for read in reads}
+    differ = any(
+        run.environment.get(name, default) != documented.environment.get(name, default) for name, default in names.items()
+    )
+    return run, documented if differ and is_makeable(documented.vocabulary) else None
+
+
+def is_makeable(vocabulary: int) -> bool:
+    """Whether a toy tokenizer of that size can be made, with its byte pieces."""
+    return SMALLEST <= vocabulary <= LARGEST
+
+
+@dataclass(slots=True)
+class Laboratory:
+    """Decides which runs are made of one submission, in the order of what they can prove."""
+
+    submission: Submission
+    bench: Bench
+    settings: ToySettings
+    case_controls: bool
+
+    def experiment(self, documented: ToySettings | None) -> Experiment:
+        tokenizer = make_tokenizer(self.settings.vocabulary, case_controls=self.case_controls)
+        first = self._compare("", self.settings.environment, tokenizer, "base", "twin", "again")
+        few, small = self._small()
+        transformed = shrink_literals(self.submission.program, small, FEW_TOKENS)
+        made = Experiment(
+            self.settings, self.bench.script, base=first.base, twin=first.twin, again=first.again,
+            replacements=transformed.replacements,
+        )  # fmt: skip
+        if first.base is None or not first.base.completed or first.twin is None or not first.twin.completed:
+            return made
+        assert first.base.run is not None
+        left_out: list[str] = []
+        after = branching_point(first.base.run)
+        seconds = max(first.base.ending.seconds, first.twin.ending.seconds)
+        if first.again is not None:
+            left_out.append("target swap, other seeds and places: scores moved with the future, which decides already")
+        elif after is None:
+            left_out.append("target swap: the final pass could not be told apart")
+        else:
+            if transformed.replacements:
+                settings = {**small, **transformed.settings}
+                made = replace(made, transformed=self._swap("full", few, settings, after, seconds, transformed.texts))
+                if made.transformed is not None:
+                    made = replace(made, transformed=replace(made.transformed, replacements=transformed.replacements))
+                else:
+                    left_out.append("target swap at realistic load: the time was used up")
+            made = replace(made, swap=self._swap("swap", few, small, after, seconds, {}))
+            if made.swap is None:
+                left_out.append("target swap: the time was used up")
+            made = replace(made, others=self._other_seeds(few, small, seconds, left_out))
+        if documented is not None:
+            if self.bench.affords(2.2 * seconds):
+                again = self._compare(
+                    "settings of the documented command", documented.environment,
+                    make_tokenizer(documented.vocabulary, case_controls=self.case_controls),
+                    "documented-base", "documented-twin", "documented-again",
+                )  # fmt: skip
+                made = replace(made, documented=again)
+            else:
+                left_out.append("the settings of the documented command, which differ from the run's: the time was used up")
+        return replace(made, left_out=tuple(left_out))
+
+    def _compare(
+        self, label: str, environment: Mapping[str, str], tokenizer: ToyTokenizer, first: str, second: str, third: str
+    ) -> Comparison:
+        data, changed = make_data(tokenizer, SEED), make_data(tokenizer, SEED, changed_from=CHANGED_FROM)
+        return self._pair(Comparison(label, CHANGED_FROM), environment, data, changed, (first, second, third))
+
+    def _pair(
+        self, pair: Comparison, environment: Mapping[str, str], data: ToyData, changed: ToyData, names: tuple[str, str, str]
+    ) -> Comparison:
+        base = self.bench.run(names[0], data, environment)
+        pair = replace(pair, base=base)
+        if not base.completed or not self.bench.affords(0.5 * base.ending.seconds):
+            return pair
+        twin = self.bench.run(names[1], changed, environment)
+        pair = replace(pair, twin=twin)
+        if not twin.completed or same_prefix(base.run, twin.run, pair.changed_from):
+            return pair
+        if not self.bench.affords(0.5 * base.ending.seconds):
+            return pair
+        return replace(pair, again=self.bench.run(names[2], data, environment))
+
+    def _small(self) -> tuple[ToyTokenizer, dict[str, str]]:
+        """A vocabulary of a few pieces where the script's settings allow it, and settings to go with a short stream."""
+        environment = dict(self.settings.environment)
+        for name in ("VAL_BATCH_SIZE", "VAL_BATCH_TOKENS"):
+            if name in environment:
+                environment[name] = str(FEW_TOKENS - 1)
+        if "VOCAB_SIZE" not in environment:
+            return make_tokenizer(self.settings.vocabulary, case_controls=self.case_controls), environment
+        environment["VOCAB_SIZE"] = str(FEW_PIECES)
+        return make_tokenizer(FEW_PIECES, case_controls=self.case_controls, byte_pieces=False), environment
+
+    def _swap(
+        self, name: str, tokenizer: ToyTokenizer, environment: Mapping[str, str], after: Mapping[str, object], seconds: float,
+        texts: Mapping[str, str],
+    ) -> Swap | None:  # fmt: skip
+        """`None` when the time does not suffice. `seconds`: of a run without copies."""
+        if not self.bench.affords(2.5 * seconds):
+            return None
+        data = make_data(tokenizer, SEED, val_tokens=FEW_TOKENS)
+        places = swap_places(data)
+        orders = tuple((place, value) for place in places for value in alternatives(data, place))
+        changed = swap_token(data, *orders[0])
+        check = self.bench.run(f"{name}-check", changed, environment, replaced=texts)
+        swap = Swap(orders, check)
+        if check.run is None or not check.completed or check.run.final is None:
+            return swap
+        points = scoring_points(check.run, places)
+        for late in (points, {}):
+            seconds = check.ending.seconds
+            limit = min(SWAP_SHARE * self.bench.left, self.bench.left - 1.2 * seconds, self.bench.budget.single - 1.2 * seconds)
+            if limit < 1 or not self.bench.affords(1.2 * seconds):
+                break
+            branching = Branching(after, late, orders, limit)
+            swap = replace(swap, trunk=self.bench.run(name, data, environment, replaced=texts, branching=branching))
+            if swap.checked is None or same_scores(swap.checked, check.run):
+                break
+            # What the script had derived from the token before it was scored was not swapped: copy earlier.
+            name = f"{name}-early"
+        return swap
+
+    def _other_seeds(
+        self, tokenizer: ToyTokenizer, environment: Mapping[str, str], seconds: float, left_out: list[str]
+    ) -> tuple[Comparison, ...]:
+        made: list[Comparison] = []
+        for seed, share, tokens in OTHER_SEEDS:
+            place = int(FEW_TOKENS * share) + 11
+            label = f"seed {seed}, {tokens} token{'s' if tokens > 1 else ''} changed from {place} on"
+            if not self.bench.affords(2.2 * seconds):
+                left_out.append(f"prefix perturbation with {label}: the time was used up")
+                continue
+            data = make_data(tokenizer, seed, val_tokens=FEW_TOKENS)
+            changed = make_data(tokenizer, seed, val_tokens=FEW_TOKENS, changed_from=place, changed=tokens)
+            place = changed.changed_from or place
+            names = (f"seed-{seed}-base", f"seed-{seed}-twin", f"seed-{seed}-again")
+            made.append(self._pair(Comparison(label, place), environment, data, changed, names))
+        return tuple(made)
+
+
+def swap_places(data: ToyData) -> list[int]:
+    """Positions with no document border near them."""
+    places = []
+    for share in PLACES:
+        place = int(len(data.val) * share) + 5
+        while (data.val[place - 6 : place + 6] == BOS).any():
+            place += 1
+        places.append(place)
+    return places
+
+
+def alternatives(data: ToyData, place: int) -> list[int]:
+    """All ids but the one that is there; what toy texts use first, words before the token that begins documents."""
+    used = set(data.tokenizer.alphabet.tolist()) - {BOS}
+    return sorted(
+        (value for value in range(data.tokenizer.size) if value != data.val[place]), key=lambda value: value not in used
+    )
+
+
+def branching_point(run: Run) -> dict[str, object] | None:
+    """The event after which a copy of the process only has to evaluate: the last reading of a file that the run had written
+    (its artifact) before the final pass, else the last update before it. `None` without a final pass."""
+    if run.final is None:
+        return None
+    start = int(run.formed[run.final.indices].min())
+    written: set[str] = set()
+    readings: list[str] = []
+    updates, latest = 0, ("update", 0)
+    for event in run.observations.events:
+        if event.number >= start:
+            break
+        name = event.text("path").rsplit("/", 1)[-1]
+        if event.kind == "update":
+            updates += 1
+            latest = ("update", updates)
+        elif event.kind == "file" and event.text("mode") == "w":
+            written.add(name)
+        elif event.kind == "file" and event.text("mode") == "r":
+            readings.append(name)
+            if name in written and not name.endswith((".txt", ".log", ".py", ".json")):
+                latest = (name, readings.count(name))
+    which, count = latest
+    if not count:
+        return None
+    return {"kind": "update", "count": count} if which == "update" else {"kind": "file", "name": which, "count": count}
+
+
+def scoring_points(run: Run, places: list[int]) -> dict[int, int]:
+    """For each place the event before the one in which the loss was formed that it is counted with (or that a mixture that is
+    counted was computed from): a copy made there has little left to do."""
+    points: dict[int, int] = {}
+    if run.final is None:
+        return points
+    for place in places:
+        at = np.flatnonzero(run.final.positions == place)
+        if not len(at):
+            continue
+        latest = int(run.final.numbers[at[0]])
+        for span in run.observations.spans:
+            held = run.positions[span.start : span.start + span.count]
+            if span.number <= latest and not span.mixed and bool((held == place).any()):
+                points[place] = span.number - 1
+    return points
+
+
+def same_scores(one: Run | None, two: Run | None) -> bool:
+    """Whether both runs count the same losses for the same positions, to the last bit."""
+    if one is None or two is None or one.final is None or two.final is None:
+        return False
+    return np.array_equal(one.final.positions, two.final.positions) and np.array_equal(one.final.losses, two.final.losses)
+
+
+def settings_listed(context: Context, folder: Path) -> dict[str, str]:
     """Settings that the README lists without a command."""
     found: dict[str, str] = {}
     for readme in context.submission.readmes[:1]:
@@ -171,28 +386,3 @@ def score_table(run: Run, scored: Pass) -> dict[int, tuple[bytes, int]]:
         if position >= 0 and position not in table:
             table[position] = (scored.losses[at].tobytes(), int(rows[scored.indices[at]]))
     return table
-
-
-def _stage(run: Run | None) -> str:
-    """How far a run came, by what it did last."""
-    if run is None:
-        return "nothing recorded"
-    stages = {"start": "import", "file": "data", "update": "training", "scores": "scoring", "end": "end"}
-    stage = "start"
-    for event in run.observations.events:
-        if event.kind == "end" and event.entries.get("ok") is True:
-            return "end"
-        if event.kind in stages and event.kind != "end":
-            stage = stages[event.kind]
-    return stage
-
-
-def _keep(results: Path, target: Path, ending: Ending) -> None:
-    """Copy the evidence of a run: the record, the streams, what the script wrote."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(results.rglob("*")):
-        relative = path.relative_to(results)
-        if path.is_file() and not path.is_symlink() and relative.parts[0] not in {"data", *(OWN - {RECORD})}:
-            (target / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / relative)
-    (target / "output.txt").write_text(ending.output, encoding="utf-8", errors="replace")

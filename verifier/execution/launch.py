@@ -13,9 +13,11 @@ from verifier.sandbox.policy import Reason, SandboxLimits, SandboxPolicy
 from verifier.sandbox.run import run
 
 CHILD = "verifier.execution.child"
-PLAN, RECORD, CODE = "probe-plan.json", "probe-record", "probe-code"
-OWN = frozenset({PLAN, RECORD, CODE})
+PLAN, RECORD, CODE, ARTIFACT = "probe-plan.json", "probe-record", "probe-code", "probe-artifact"
+OWN = frozenset({PLAN, RECORD, CODE, ARTIFACT})
 """Names in the working folder that are ours."""
+MEMORY = 4096 * MIB
+"""Bytes of memory of all processes of a run, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Ending:
     output: str
     weaknesses: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
+    cpu_seconds: float = 0.0
 
     @property
     def started(self) -> bool:
@@ -45,22 +48,23 @@ def launch(
     seconds: float,
     *,
     unsafe: bool,
+    memory: int = MEMORY,
 ) -> Ending:
     """Run the child on copies of `inputs` (name in the working folder, file or folder) for at most `seconds` of wall time.
 
     What the run leaves is copied to `results`. `python` must have torch; `unsafe` allows a machine without any isolation.
     """
     prefix = python.parent.parent
-    visible = dict.fromkeys((prefix, *_base_of(prefix)))
+    visible = dict.fromkeys((prefix, *base_of(prefix)))
     try:
         policy = SandboxPolicy(
             read_only=tuple(visible),
-            inputs=(*inputs, *_own_code()),
+            inputs=(*inputs, *own_code()),
             results=results,
             limits=SandboxLimits(
                 wall_seconds=seconds,
                 cpu_seconds=2 * seconds,
-                memory=8192 * MIB,
+                memory=memory,
                 address_space=64 * 1024 * MIB,
                 open_files=1024,
                 scratch=1024 * MIB,
@@ -90,10 +94,11 @@ def launch(
         output[-20_000:],
         result.weaknesses,
         tuple(problem.message for problem in result.problems),
+        result.cpu_seconds,
     )
 
 
-def _base_of(prefix: Path) -> tuple[Path, ...]:
+def base_of(prefix: Path) -> tuple[Path, ...]:
     """The installation a virtual environment was made from."""
     config = prefix / "pyvenv.cfg"
     if not config.is_file():
@@ -105,7 +110,7 @@ def _base_of(prefix: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _own_code() -> tuple[tuple[str, Path], ...]:
+def own_code() -> tuple[tuple[str, Path], ...]:
     """The child's modules as inputs: a copy needs no way to the place where this package is installed."""
     root = Path(verifier.__file__).resolve().parent
     files = [root / "__init__.py", root / "execution" / "__init__.py", *sorted((root / "execution" / "child").glob("*.py"))]

@@ -43,7 +43,7 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Span:
     """Losses `start` to `start + count` formed by one call. `grad`: under a gradient; `width`: size of the distribution;
-    `plain`: neither weighted nor smoothed."""
+    `plain`: neither weighted nor smoothed; `mixed`: no cross entropy, but computed from losses of the same targets."""
 
     number: int
     start: int
@@ -52,6 +52,7 @@ class Span:
     width: int
     plain: bool
     site: str
+    mixed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,7 @@ class Observations:
                     event.whole("width"),
                     event.entries.get("plain") is True,
                     event.text("site"),
+                    event.entries.get("mixed") is True,
                 )
             )
         return tuple(spans)
@@ -107,8 +109,9 @@ class Observations:
         return tuple(event.text("what") for event in self.of("limit"))
 
 
-def read_observations(folder: Path) -> Observations:
-    """Raises `BadRecord`."""
+def read_observations(folder: Path, trunk: Observations | None = None) -> Observations:
+    """Raises `BadRecord`. With `trunk`, `folder` holds what a copy of that run's process wrote after it branched off: the
+    result is the whole run of the copy."""
     try:
         arrays = (
             _array(folder / "targets.i32", np.dtype("<i4")),
@@ -122,9 +125,32 @@ def read_observations(folder: Path) -> Observations:
         raise BadRecord(f"the record can't be read: {failure.strerror}") from failure
     # A killed run may have flushed one array further than another.
     length = min(len(values) for values in arrays)
+    if trunk is not None:
+        return _join(trunk, Observations(events, arrays[0][:length], arrays[1][:length], arrays[2][:length], counted, logs))
     if len(counted) and (int(counted.min()) < 0 or int(counted.max()) >= length):
         raise BadRecord("the record counts losses that it does not hold")
     return Observations(events, arrays[0][:length], arrays[1][:length], arrays[2][:length], counted, logs)
+
+
+def _join(trunk: Observations, branch: Observations) -> Observations:
+    first = branch.events[0].number if branch.events else -1
+    at = next((event for event in trunk.of("branching") if event.number == first - 1), None)
+    if at is None:
+        raise BadRecord("the run did not branch there")
+    scores, counts, logs = at.whole("scores"), at.whole("counts"), at.whole("logs")
+    if scores > len(trunk.losses) or counts > len(trunk.counted) or logs > len(trunk.logs):
+        raise BadRecord("the run branched off after its end")
+    joined = Observations(
+        (*(event for event in trunk.events if event.number <= at.number), *branch.events),
+        np.concatenate([trunk.targets[:scores], branch.targets]),
+        np.concatenate([trunk.losses[:scores], branch.losses]),
+        np.concatenate([trunk.rows[:scores], branch.rows]),
+        np.concatenate([trunk.counted[:counts], branch.counted]),
+        np.concatenate([trunk.logs[:logs], branch.logs]),
+    )
+    if len(joined.counted) and (int(joined.counted.min()) < 0 or int(joined.counted.max()) >= len(joined.losses)):
+        raise BadRecord("the record counts losses that it does not hold")
+    return joined
 
 
 def _array(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:

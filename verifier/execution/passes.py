@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,8 @@ CLOSE, LOOSE = 1e-7, 2e-6
 one only for a pass over nearly the whole stream: losses of a barely trained model lie so close together that the mean of
 some part of them may come near any number."""
 WHOLE = 0.95
+PLACES = 8
+"""Places of a script whose counted losses are looked at by themselves."""
 NOTHING = np.zeros(0, dtype=np.int64)
 
 
@@ -58,6 +60,8 @@ class Run:
 
     observations: Observations
     data: ToyData
+    label: str = field(default="", kw_only=True)
+    """Label of the metric that the submission claims, where its logs tell: a script may print others after it."""
 
     @cached_property
     def printed(self) -> Printed | None:
@@ -66,7 +70,9 @@ class Run:
         runs = read_log("probe.log", text.encode("utf-8", "replace")).runs
         if not runs or runs[-1].headline is None:
             return None
-        metric = runs[-1].headline
+        wanted = self.label.removesuffix("_exact")
+        claimed = [one for one in runs[-1].metrics if wanted and one.label.removesuffix("_exact") == wanted]
+        metric = claimed[-1] if claimed else runs[-1].headline
         numbers = [lines[other.source.line - 1].number for run in runs for other in run.metrics if other.source.line is not None]
         assert metric.source.line is not None
         number = lines[metric.source.line - 1].number
@@ -101,32 +107,33 @@ class Run:
         printed = self.printed
         if printed is None:
             return None
-        best: tuple[float, Pass] | None = None
+        best: tuple[float, int, Pass] | None = None
         starts = (*printed.earlier[:40], -1)
         neural = [candidate for start in starts for candidate in self._candidates(start, printed.number)]
-        mixed = [candidate for start in starts for candidate in self._logarithms(start, printed.number, neural)]
-        for candidates in (neural, mixed):
-            for candidate in candidates:
-                distance = self._distance(candidate, printed.metric)
-                if distance is not None and (best is None or distance < best[0]):
-                    best = distance, candidate
-        return best[1] if best is not None else None
+        mixed = [
+            candidate for start in starts
+            for candidate in self._logarithms(start, printed.number, [*self._left_torch(start, printed.number), *neural])
+        ]  # fmt: skip
+        for candidate in (*neural, *mixed):
+            distance = self._distance(candidate, printed.metric)
+            # Two sums over the same losses give their mean too.
+            repeats = len(candidate.indices) - len(np.unique(candidate.indices)) if distance is not None else 0
+            if distance is not None and (best is None or (distance, repeats) < best[:2]):
+                best = distance, repeats, candidate
+        return best[2] if best is not None else None
 
     @cached_property
     def first_scores(self) -> Pass:
         """The first loss formed without a gradient for each position: what is known of the scoring where
         the printed number could not be rebuilt."""
-        spans = [span for span in self.observations.spans if not span.grad]
+        spans = [span for span in self.observations.spans if not span.grad and not span.mixed]
         indices = np.concatenate([np.arange(span.start, span.start + span.count) for span in spans]) if spans else NOTHING
         return self._make(_first(indices, self.positions), "first-scores")
 
     def _candidates(self, start: int, end: int) -> Iterator[Pass]:
-        counted, last_site = self._counted(start, end)
-        if len(counted):
+        for counted in self._counted(start, end):
             yield self._make(counted, "counted")
-        if len(last_site) not in (0, len(counted)):
-            yield self._make(last_site, "counted")
-        spans = [span for span in self.observations.spans if start < span.number < end]
+        spans = [span for span in self.observations.spans if start < span.number < end and not span.mixed]
         for grad in (False, True):
             chosen = [span for span in spans if grad or not span.grad]
             if not chosen:
@@ -136,6 +143,24 @@ class Run:
             if len(first):
                 yield self._make(first, "first-scores")
                 yield self._make(last, "last-scores")
+
+    def _left_torch(self, start: int, end: int) -> Iterator[Pass]:
+        """Losses in the order in which they (or what was computed from them) were handed to numpy at one place."""
+        places: dict[str, list[tuple[int, int]]] = {}
+        for event in self.observations.of("to-numpy"):
+            ranges = event.entries.get("ranges")
+            if start < event.number < end and isinstance(ranges, list):
+                held = places.setdefault(event.text("site"), [])
+                held += [(one[0], one[1]) for one in ranges if self._is_range(one)]
+        for ranges in places.values():
+            if 0 < sum(count for _, count in ranges) <= len(self.observations.losses) * 2:
+                yield self._make(np.concatenate([np.arange(first, first + count) for first, count in ranges]), "left-torch")
+
+    def _is_range(self, one: object) -> bool:
+        return (
+            isinstance(one, list) and len(one) == 2 and all(type(value) is int and value >= 0 for value in one)
+            and one[0] + one[1] <= len(self.observations.losses)
+        )  # fmt: skip
 
     def _logarithms(self, start: int, end: int, orders: list[Pass]) -> Iterator[Pass]:
         """Losses from logarithms taken at one place: as many as an order of scoring has, and taken to be in that order."""
@@ -153,13 +178,28 @@ class Run:
             if order is not None and len(numbers) == len(losses):
                 yield Pass(order.indices, order.positions, losses, numbers.astype(np.int64), "logarithms")
 
-    def _counted(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Counted losses between two events; all, and those of the place that counted last."""
+    def _counted(self, start: int, end: int) -> Iterator[NDArray[np.int64]]:
+        """Counted losses between two events: all, all but what was computed from losses, and those of each place, latest first."""
         events = [event for event in self.observations.of("counted") if start < event.number < end]
         if not events:
-            return NOTHING, NOTHING
-        last = events[-1].text("site")
-        return self._slices(events), self._slices([event for event in events if event.text("site") == last])
+            return
+        whole = self._slices(events)
+        yield whole
+        cross = whole[~self.mixed[whole]]
+        if len(cross) not in (0, len(whole)):
+            yield cross
+        for place in list(dict.fromkeys(event.text("site") for event in reversed(events)))[:PLACES]:
+            part = self._slices([event for event in events if event.text("site") == place])
+            if len(part) != len(whole):
+                yield part
+
+    @cached_property
+    def mixed(self) -> NDArray[np.bool_]:
+        """Which of the recorded losses were computed from others."""
+        mixed = np.zeros(len(self.observations.losses), dtype=np.bool_)
+        for span in self.observations.spans:
+            mixed[span.start : span.start + span.count] = span.mixed
+        return mixed
 
     def _slices(self, events: list[Event]) -> NDArray[np.int64]:
         held = self.observations.counted
@@ -182,6 +222,8 @@ class Run:
                 return None
             printed, value = metric.bpb, value / math.log(2) * len(known) / total
         distance = max(0.0, abs(printed.value - value) - printed.half_unit)
+        if distance > LOOSE * abs(value):
+            return None
         reached = len(np.unique(candidate.positions[candidate.positions >= 0]))
         allowed = LOOSE if reached >= WHOLE * (len(self.data.val) - 1) else CLOSE
         return distance if distance <= allowed * abs(value) else None

@@ -6,7 +6,7 @@ Four tokens in a row are practically unique, so that a loss is located in the st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from verifier.execution.toy_tokenizer import BOS, ToyTokenizer
 
 MAGIC, VERSION, HEADER_INTS = 20240520, 1, 256
 VAL_TOKENS = 4_097
+VAL_SHARD = "fineweb_val_000000.bin"
 TRAIN_TOKENS = 65_536
 
 type Stream = NDArray[np.uint16]
@@ -37,9 +38,17 @@ class ToyData:
         return float(np.log(len(self.tokenizer.alphabet)))
 
 
-def make_data(tokenizer: ToyTokenizer, seed: int, *, val_tokens: int = VAL_TOKENS, changed_from: int | None = None) -> ToyData:
-    """Train and validation streams. With `changed_from`, every validation token from there on is another one, except that documents
-    begin where they did: batches by document then have the same shapes, and the same sums in the same order."""
+def make_data(
+    tokenizer: ToyTokenizer,
+    seed: int,
+    *,
+    val_tokens: int = VAL_TOKENS,
+    changed_from: int | None = None,
+    changed: int | None = None,
+) -> ToyData:
+    """Train and validation streams. With `changed_from`, every validation token from there on is another one (only `changed` of
+    them, 97 apart, when that is given), except that documents begin where they did: batches by document then have the same
+    shapes, and the same sums in the same order."""
     draw = np.random.default_rng(seed)
     train = _tokens(tokenizer, draw, TRAIN_TOKENS)
     val = _tokens(tokenizer, draw, val_tokens)
@@ -47,6 +56,9 @@ def make_data(tokenizer: ToyTokenizer, seed: int, *, val_tokens: int = VAL_TOKEN
         words = tokenizer.alphabet[tokenizer.alphabet != BOS]
         inner = np.flatnonzero(val != BOS)
         inner = inner[inner >= changed_from]
+        if changed is not None:
+            inner = inner[::97][:changed]
+            changed_from = int(inner[0])
         # A shift by 1 to K-1 within the alphabet: still uniform, never the same token.
         shifts = draw.integers(1, len(words), size=len(inner))
         val = val.copy()
@@ -54,10 +66,17 @@ def make_data(tokenizer: ToyTokenizer, seed: int, *, val_tokens: int = VAL_TOKEN
     return ToyData(tokenizer, train, val, changed_from)
 
 
+def swap_token(data: ToyData, position: int, value: int) -> ToyData:
+    """The same data with another token at one place of the validation stream."""
+    val = data.val.copy()
+    val[position] = value
+    return replace(data, val=val, changed_from=position)
+
+
 def write_data(data: ToyData, root: Path, names: tuple[str, ...], *, sidecar: bool) -> None:
     """Lay the files out as the contest does, below `root`: datasets/NAME/ for each name and tokenizers/. `sidecar`: also
     the bytes of each validation token in a file of the same form."""
-    shards = [("fineweb_train_000000.bin", data.train), ("fineweb_val_000000.bin", data.val)]
+    shards = [("fineweb_train_000000.bin", data.train), (VAL_SHARD, data.val)]
     shards += [("fineweb_train_000001.bin", data.train[::-1].copy())]
     if sidecar:
         counted = data.tokenizer.count_bytes(data.val)

@@ -17,6 +17,8 @@ BPE = 2
 BOS = 1
 CASE_CONTROLS = ("\ue001", "\ue002", "\ue003", "\ue004")
 SMALLEST = 300
+FEWEST = 32
+"""Pieces of a model without byte pieces, at least."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,19 +46,21 @@ class ToyTokenizer:
         """The `.model` file (protocol buffer `ModelProto`: pieces 1, trainer 2, normalizer 3)."""
         body = b"".join(_field(1, _piece(piece, -float(index), kind)) for index, (piece, kind) in enumerate(self.pieces))
         # model_type 3, vocab_size 4, byte_fallback 35, unk/bos/eos/pad ids 40 to 43.
-        ids = ((3, BPE), (4, self.size), (35, 1), (40, 3), (41, BOS), (42, 2), (43, 0))
+        spelled = int(any(kind == BYTE for _, kind in self.pieces))
+        ids = ((3, BPE), (4, self.size), (35, spelled), (40, 3), (41, BOS), (42, 2), (43, 0))
         body += _field(2, b"".join(_varint(number << 3) + _varint(value) for number, value in ids))
         return body + _field(3, _field(1, b"identity") + b"".join(_varint(number << 3) + _varint(1) for number in (3, 4, 5)))
 
 
-def make_tokenizer(size: int, *, case_controls: bool = False) -> ToyTokenizer:
-    """A model of `size` pieces. Raises `ValueError` below `SMALLEST`, which the 256 byte pieces need."""
-    if size < SMALLEST:
+def make_tokenizer(size: int, *, case_controls: bool = False, byte_pieces: bool = True) -> ToyTokenizer:
+    """A model of `size` pieces. Raises `ValueError` below `SMALLEST`, which the 256 byte pieces need (below `FEWEST` without)."""
+    if size < (SMALLEST if byte_pieces else FEWEST):
         raise ValueError(f"a vocabulary of {size} pieces has no room for byte pieces and words")
     pieces: list[tuple[str, int]] = [("<pad>", CONTROL), ("<s>", CONTROL), ("</s>", CONTROL), ("<unk>", UNKNOWN)]
     if case_controls:
         pieces += [(control, USER_DEFINED) for control in CASE_CONTROLS]
-    pieces += [(f"<0x{byte:02X}>", BYTE) for byte in range(256)]
+    if byte_pieces:
+        pieces += [(f"<0x{byte:02X}>", BYTE) for byte in range(256)]
     for piece in itertools.islice(_words(), size - len(pieces)):
         pieces.append((piece, NORMAL))
     base = np.zeros(size, dtype=np.int64)

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.execution.launch import OWN, PLAN, RECORD
-from verifier.execution.toy_data import ToyData, write_data
+from verifier.execution.seal import new_key
+from verifier.execution.toy_data import VAL_SHARD, ToyData, write_data
 from verifier.limits import DEFAULT_LIMITS, MIB
 
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_.]{0,40}vocab[A-Za-z_.]{0,40}\}", re.IGNORECASE)
+INNER = "records/track_10min_16mb/submission"
+"""Where a script lies that goes up to the top of its repository."""
+_UPWARDS = re.compile(r"parents\[[2-9]\]|\.parent\.parent\.parent|\.\./\.\./\.\.")
 COPIED = 64 * MIB
 """All files of the submission that are copied, together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """`inputs` are (name in the working folder, path here); `environment` is what the script gets for its data."""
+    """`inputs` are (name in the working folder, path here); `environment` is what the script gets for its data; `key` signs
+    the record."""
 
     inputs: tuple[tuple[str, Path], ...]
     environment: dict[str, str]
+    key: str = ""
 
 
 class CannotPrepare(Exception):
@@ -35,21 +43,65 @@ def prepare(
     texts: Sequence[str],
     scratch: Path,
     settings: Mapping[str, str],
+    *,
+    replaced: Mapping[str, str] | None = None,
+    branches: Mapping[str, object] | None = None,
 ) -> Workspace:
     """Lay out a run of `script` (relative to `folder`) below the empty folder `scratch`. `texts` are those of the program:
-    they tell which forms of the data it expects. Raises `CannotPrepare`."""
+    they tell which forms of the data it expects. `replaced` are texts that files of the folder have in this run; `branches` is the
+    child's plan to copy itself (see `child/branches.py`), without the shards. Raises `CannotPrepare`."""
     root = scratch / "data"
-    names = dataset_names(data.tokenizer.size, texts)
+    settings = {name: local_path(value) for name, value in settings.items()}
+    places = [*texts, *settings.values()]
+    names = dataset_names(data.tokenizer.size, places)
+    # Shards that are named without their folder.
+    settings = {
+        name: f"./data/datasets/{names[0]}/{value}" if value.startswith("fineweb_") and value.endswith(".bin") else value
+        for name, value in settings.items()
+    }
     write_data(data, root, names, sidecar=any("val_bytes" in text for text in texts))
+    for tokenizer in named_after("tokenizers/", data.tokenizer.size, places):
+        if tokenizer.endswith(".model") and not (root / "tokenizers" / tokenizer).exists():
+            (root / "tokenizers" / tokenizer).write_bytes(data.tokenizer.serialize())
     plan = scratch / PLAN
-    plan.write_text(
-        json.dumps({"script": script, "arguments": list(arguments), "record": RECORD, "compiler": needs_compiler(texts)}),
-        encoding="utf-8",
-    )
+    key = new_key()
+    orders = make_orders(script, arguments, texts, key)
+    if branches is not None:
+        orders["branches"] = {**branches, "shards": [f"data/datasets/{name}/{VAL_SHARD}" for name in names]}
+    plan.write_text(json.dumps(orders), encoding="utf-8")
     record = scratch / RECORD
     record.mkdir()
     (record / ".keep").touch()
+    texts_here = replaced or {}
     inputs = [("data", root), (PLAN, plan), (RECORD, record)]
+    inputs += [(path, file) for path, file in submitted_files(folder) if path not in texts_here]
+    for number, (path, text) in enumerate(sorted(texts_here.items())):
+        copy = scratch / f"replaced-{number}"
+        copy.write_text(text, encoding="utf-8", newline="")
+        inputs.append((path, copy))
+    name = names[0]
+    environment = {
+        "DATA_PATH": f"./data/datasets/{name}",
+        "DATA_DIR": "./data",
+        "TOKENIZER_PATH": f"./data/tokenizers/fineweb_{data.tokenizer.size}_bpe.model",
+        "RUN_ID": "probe",
+        "SEED": "1337",
+        "HF_HUB_OFFLINE": "1",
+    }
+    return Workspace(tuple(inputs), {**settings, **environment}, key)
+
+
+def make_orders(script: str, arguments: Sequence[str], texts: Sequence[str], key: str) -> dict[str, object]:
+    """The child's plan, as every run has it."""
+    return {
+        "script": script, "arguments": list(arguments), "record": RECORD, "compiler": needs_compiler(texts),
+        "seal": key, "own": sorted(OWN), "deep": INNER if any(_UPWARDS.search(text) for text in texts) else "",
+    }  # fmt: skip
+
+
+def submitted_files(folder: Path) -> list[tuple[str, Path]]:
+    """(name in the working folder, path here) of the submission's own files. Raises `CannotPrepare`."""
+    found: list[tuple[str, Path]] = []
     total = 0
     files = 0
     for path in sorted(folder.rglob("*")):
@@ -61,17 +113,8 @@ def prepare(
         if total > COPIED or files > DEFAULT_LIMITS.folder_files:
             raise CannotPrepare(f"the folder holds more than {COPIED} bytes or {DEFAULT_LIMITS.folder_files} files")
         if relative.split("/")[0] not in {"data", *OWN}:
-            inputs.append((relative, path))
-    name = names[0]
-    environment = {
-        "DATA_PATH": f"./data/datasets/{name}",
-        "DATA_DIR": "./data",
-        "TOKENIZER_PATH": f"./data/tokenizers/fineweb_{data.tokenizer.size}_bpe.model",
-        "RUN_ID": "probe",
-        "SEED": "1337",
-        "HF_HUB_OFFLINE": "1",
-    }
-    return Workspace(tuple(inputs), {**settings, **environment})
+            found.append((relative, path))
+    return found
 
 
 def needs_compiler(texts: Sequence[str]) -> bool:
@@ -91,19 +134,34 @@ def needs_compiler(texts: Sequence[str]) -> bool:
 
 def dataset_names(size: int, texts: Sequence[str]) -> tuple[str, ...]:
     """Folder names under which a script may look for its shards when it builds the path itself."""
-    names = [f"fineweb10B_sp{size}", "fineweb10B_sp1024", "fineweb10B_sp8192"]
+    names = [f"fineweb10B_sp{size}", "fineweb10B_sp1024", "fineweb10B_sp8192", *named_after("datasets/", size, texts)]
+    return tuple(dict.fromkeys(names))[:12]
+
+
+def named_after(start: str, size: int, texts: Sequence[str]) -> tuple[str, ...]:
+    """Names that follow `start` in the texts, with the vocabulary's size where a name holds a placeholder for it."""
+    names: dict[str, None] = {}
     for text in texts:
         at = 0
-        while (at := text.find("datasets/", at)) >= 0 and len(names) < 12:
-            at += len("datasets/")
-            tail = text[at : at + 120]
+        while (at := text.find(start, at)) >= 0 and len(names) < 12:
+            at += len(start)
+            tail = _PLACEHOLDER.sub(str(size), text[at : at + 120])
             end = next((index for index, char in enumerate(tail) if not (char.isalnum() or char in "_-.{}")), len(tail))
             name = tail[:end].strip(".")
-            for placeholder in ("{vocab_size}", "{self.vocab_size}", "{VOCAB_SIZE}"):
-                name = name.replace(placeholder, str(size))
             if name and "{" not in name:
-                names.append(name)
-    return tuple(dict.fromkeys(names))
+                names[name] = None
+    return tuple(names)
+
+
+def local_path(value: str) -> str:
+    """A path of the machine that the run was made on, as one in the working folder. Other values stay what they are."""
+    if not value.startswith(("/", "../", "~/")) or len(value) > 400 or value.startswith("/tmp/"):
+        return value
+    for part in ("datasets/", "tokenizers/"):
+        if f"/{part}" in value:
+            return f"./data/{part}{value.split(f'/{part}', 1)[1]}"
+    kept = [part for part in value.split("/") if part not in ("", ".", "..", "~")]
+    return "./data" if kept and kept[-1] == "data" else "./" + "/".join(kept)
 
 
 def leftover_bytes(results: Path) -> dict[str, int]:
@@ -112,7 +170,7 @@ def leftover_bytes(results: Path) -> dict[str, int]:
         return {}
     found = {}
     for path in sorted(results.rglob("*")):
-        relative = path.relative_to(results).as_posix()
+        relative = path.relative_to(results).as_posix().removeprefix(f"{INNER}/")
         if path.is_file() and not path.is_symlink() and relative.split("/")[0] not in {"data", *OWN}:
             found[relative] = path.stat().st_size
     return found

@@ -48,7 +48,7 @@ def test_examples(text, coded):
         max_size=5,
     )
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_tokens_are_restored_or_named(rows):
     starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
     ids = np.array([token for row in rows for token in row], dtype=np.uint16)
@@ -71,7 +71,7 @@ def test_any_tokens_are_restored_or_named(rows):
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_bytes_per_token_are_those_of_the_source(texts):
     """Spelled in bytes and controls, each token's bytes are what a sidecar would list."""
     rows = []

@@ -42,7 +42,7 @@ def read(path, limit=None):
 
 
 @given(st.lists(TEXT, max_size=5), st.sampled_from(list(FORMS)), st.sampled_from(["\n", "", "\r\n", "\n\n \n"]), st.data())
-@settings(max_examples=150, suppress_health_check=FIXTURE, deadline=None)
+@settings(max_examples=150, suppress_health_check=FIXTURE)
 def test_lines_are_read_whatever_the_block(tmp_path, texts, form, end, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "BLOCK", data.draw(st.integers(1, 50)))
@@ -153,7 +153,7 @@ def audited(tokens, path, first):
 
 
 @given(st.data())
-@settings(max_examples=150, suppress_health_check=FIXTURE, deadline=None)
+@settings(max_examples=150, suppress_health_check=FIXTURE)
 def test_comparing_lines_changes_no_result(tmp_path, data):
     texts = data.draw(st.lists(TEXT, max_size=5))
     source = data.draw(st.one_of(st.just(texts), st.lists(TEXT, max_size=5)))

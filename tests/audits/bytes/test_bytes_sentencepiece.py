@@ -50,7 +50,7 @@ def decode(model, ids):
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_random_ids_decode_as_the_library_does(pair, data):
     model, library = pair
     space = [i for i in range(model.size) if model.label(i).startswith("\u2581")][:12]
@@ -61,7 +61,7 @@ def test_random_ids_decode_as_the_library_does(pair, data):
 
 
 @given(text=st.text(max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_text_of_every_plane_decodes_as_the_library_does(pair, text):
     model, library = pair
     ids = library.encode(text)
@@ -131,7 +131,7 @@ def test_malformed_models_are_refused_with_a_reason(data, message):
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_models_never_crash(data):
     good = model_bytes(plain_pieces())
     at = data.draw(st.integers(0, len(good) - 1))

@@ -44,7 +44,7 @@ def check(model, ids):
 
 
 @given(IDS, st.sampled_from([0, 2]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_order_of_tokens_decodes_by_the_definition(ids, level):
     check(MODELS[level], ids)
 
@@ -55,7 +55,7 @@ def test_level_1_decodes_by_the_definition(ids):
 
 
 @given(st.lists(IDS, min_size=1, max_size=6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_state_ends_with_the_document(rows):
     model = MODELS[2]
     starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
@@ -68,7 +68,7 @@ def test_state_ends_with_the_document(rows):
 
 
 @given(IDS, st.sampled_from([0, 2]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_cut_changes_nothing(ids, level):
     model = MODELS[level]
     row = np.array(ids, dtype=np.uint16)
@@ -91,7 +91,7 @@ SPLIT = TokenMonsterModel(
 
 
 @given(st.lists(st.integers(0, 20), max_size=14))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_characters_split_over_tokens_keep_their_case(ids):
     check(SPLIT, ids)
 
@@ -155,7 +155,7 @@ def test_malformed_vocabularies_are_refused(data, message):
 
 
 @given(st.integers(0, 600), st.integers(0, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_vocabularies_never_crash(at, value):
     data = bytearray(vocab_bytes(ENTRIES))
     data[at % len(data)] = value

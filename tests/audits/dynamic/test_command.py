@@ -14,6 +14,7 @@ from audits.dynamic import command
 from audits.dynamic.rules import PROBES
 from fixtures.probes import write_folder
 from verifier.cli.errors import UsageFailure
+from verifier.execution import experiment
 from verifier.execution.experiment import Experiment
 from verifier.sandbox.policy import SandboxPolicy, Tier
 from verifier.sandbox.tiers import TierState, choose_tier
@@ -86,9 +87,15 @@ def test_adapting_before_the_artifact_is_found(tmp_path: Path, capsys: pytest.Ca
 
 
 @needs_runs
-def test_a_packed_score_first_script_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_packed_score_first_script_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "OTHER_SEEDS", ())
+    monkeypatch.setattr(experiment, "PLACES", (0.93,))
     assert call(str(write_folder(tmp_path, "packed")), "--format", "json", "--python", sys.executable) == 0
     submission = json.loads(capsys.readouterr().out)["submissions"][0]
     outcomes = {name: probe["outcome"] for name, probe in submission["probes"].items()}
-    assert set(outcomes.values()) == {"pass"}
+    # It sizes nothing by a large power of two, and its command sets nothing.
+    assert {name for name, outcome in outcomes.items() if outcome != "pass"} == {"target-swap-transformed", "documented-settings"}
+    assert outcomes["target-swap-transformed"] == outcomes["documented-settings"] == "not-applicable"
     assert {submission["rules"][code]["outcome"] for code in ("CAU002", "NRM001", "TTT001", "TTT002")} == {"pass"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from audits.dynamic.order import probe_artifact_updates, probe_order
 from audits.dynamic.perturbation import probe_prefix
 from audits.dynamic.probe import Probe
 from audits.dynamic.rules import PROBES
+from audits.dynamic.settings import probe_documented
 from tests.execution.records import Script
-from verifier.execution.experiment import CHANGED_FROM, Attempt, Experiment
+from verifier.execution.experiment import CHANGED_FROM, Attempt, Comparison, Experiment
 from verifier.execution.launch import Ending
 from verifier.rule import Outcome
 from verifier.sandbox.policy import Reason
@@ -138,6 +140,38 @@ class TestPrefixPerturbation:
         assert answer.sites == ("train_gpt.py:30 mix",)
         legal = Experiment(base=attempts("d", mixed(None, 0)), twin=attempts("e", mixed(CHANGED_FROM, 0)))
         assert probe_prefix(legal).outcome is Outcome.PASS
+
+    def test_other_seeds_and_places_can_only_add(self, attempts: Attempts) -> None:
+        first = Experiment(base=attempts("a", scored()), twin=attempts("b", scored(CHANGED_FROM)))
+        still = Comparison("seed 2", CHANGED_FROM, attempts("c", scored()), attempts("d", scored(CHANGED_FROM)))
+        answer = probe_prefix(replace(first, others=(still,), left_out=("prefix perturbation with seed 3: no time",)))
+        assert answer.outcome is Outcome.PASS
+        assert "seed 2: 2597 scores" in answer.summary
+        assert "left out: prefix perturbation with seed 3" in answer.summary
+        moving = Comparison(
+            "seed 3", CHANGED_FROM, attempts("e", scored()), attempts("f", scored(CHANGED_FROM, 0.001)), attempts("g", scored())
+        )
+        answer = probe_prefix(replace(first, others=(still, moving)))
+        assert answer.outcome is Outcome.FAIL
+        assert "seed 3" in answer.summary
+        broken = Comparison("seed 4", CHANGED_FROM, attempts("h", scored(), ok=False))
+        assert probe_prefix(replace(first, others=(broken,))).outcome is Outcome.PASS
+
+    def test_the_documented_command_s_settings_are_for_a_human(self, attempts: Attempts) -> None:
+        base = attempts("a", scored())
+        moving = Comparison(
+            "documented",
+            CHANGED_FROM,
+            attempts("e", scored()),
+            attempts("f", scored(CHANGED_FROM, 0.001)),
+            attempts("g", scored()),
+        )
+        still = Comparison("documented", CHANGED_FROM, attempts("h", scored()), attempts("i", scored(CHANGED_FROM)))
+        assert probe_documented(Experiment(base=base, documented=moving)).outcome is Outcome.REVIEW
+        assert probe_documented(Experiment(base=base, documented=still)).outcome is Outcome.PASS
+        assert probe_documented(Experiment(base=base)).outcome is Outcome.NOT_APPLICABLE
+        left_out = Experiment(base=base, left_out=("the settings of the documented command: no time",))
+        assert probe_documented(left_out).outcome is Outcome.NOT_AVAILABLE
 
     def test_another_order_than_the_stream_s_is_for_a_human(self, attempts: Attempts) -> None:
         def backwards(changed_from: int | None, shift: float) -> Script:

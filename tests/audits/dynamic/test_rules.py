@@ -17,7 +17,14 @@ from verifier.rule import Decision, Outcome, Tier
 from verifier.submission.discover import discover
 from verifier.submission.load import load_submission
 
-NAMES = ("noise-canary", "prefix-perturbation", "score-before-update", "updates-before-artifact")
+NAMES = (
+    "noise-canary",
+    "prefix-perturbation",
+    "target-swap",
+    "target-swap-transformed",
+    "score-before-update",
+    "updates-before-artifact",
+)
 RULES = {rule.code: rule for rule in deciding(load_rules())}
 
 
@@ -55,8 +62,19 @@ def test_a_gain_that_nothing_explains_is(tmp_path: Path) -> None:
     assert decide(tmp_path, "NRM001", noise_canary=Outcome.FAIL).outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize("swap", ["target_swap", "target_swap_transformed"])
+def test_sums_above_one_fail_unless_the_future_explains_them(tmp_path: Path, swap: str) -> None:
+    decision = decide(tmp_path, "NRM001", **{swap: Outcome.FAIL})
+    assert decision.outcome is Outcome.FAIL
+    assert f"about {swap.replace('_', '-')}" in decision.reason
+    assert decide(tmp_path, "NRM001", **{swap: Outcome.FAIL}, prefix_perturbation=Outcome.FAIL).outcome is Outcome.NOT_AVAILABLE
+
+
 def test_normalization_needs_losses_that_were_seen(tmp_path: Path) -> None:
-    assert decide(tmp_path, "NRM001").outcome is Outcome.NOT_AVAILABLE
+    # No run: the losses are not known to be cross entropies, so that the sums have to speak.
+    assert decide(tmp_path, "NRM001").outcome is Outcome.PASS
+    assert decide(tmp_path, "NRM001", target_swap=Outcome.NOT_AVAILABLE).outcome is Outcome.NOT_AVAILABLE
+    assert decide(tmp_path, "NRM001", target_swap_transformed=Outcome.NOT_AVAILABLE).outcome is Outcome.NOT_AVAILABLE
     assert decide(tmp_path, "NRM001", prefix_perturbation=Outcome.NOT_AVAILABLE).outcome is Outcome.NOT_AVAILABLE
 
 
@@ -76,10 +94,14 @@ class TestAdaptation:
 
 def test_places_in_a_packed_script_lie_in_its_layer(tmp_path: Path) -> None:
     context = Context(load_submission(discover(write_folder(tmp_path, "packed"))[0]), load_challenge())
-    probe = Probe("prefix-perturbation", Outcome.FAIL, "moved", "", sites=("<string>:3 main",))
-    context.memo[MEMO] = {name: replace(probe, name=name) for name in NAMES}
-    location = RULES["CAU002"].decide(context).findings[0].locations[0]
-    assert (location.layer, location.excerpt) == (1, make_script("score-first").splitlines()[2])
+    # Line 30 of a file of two lines: a transformed copy, which runs unpacked.
+    for site, line in (("<string>:3 main", 3), ("train_gpt.py:30 main", 30)):
+        context.memo.clear()
+        probe = Probe("prefix-perturbation", Outcome.FAIL, "moved", "", sites=(site,))
+        context.memo[MEMO] = {name: replace(probe, name=name) for name in NAMES}
+        location = RULES["CAU002"].decide(context).findings[0].locations[0]
+        assert (location.layer, location.line) == (1, line)
+        assert location.excerpt == make_script("score-first").splitlines()[line - 1].strip()
 
 
 def test_nothing_run_decides_nothing(tmp_path: Path) -> None:

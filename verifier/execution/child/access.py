@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from verifier.execution.child.callers import is_library, site, submission_frame
+from verifier.execution.child.guard import Guard
 from verifier.execution.child.recorder import Recorder
 
 NETWORK = frozenset(
@@ -17,14 +18,15 @@ OPENED = 5_000
 """Files recorded at most."""
 
 
-def install(recorder: Recorder, own: Path) -> None:
-    """`own` is the folder of the record itself."""
+def install(recorder: Recorder, own: Path, guard: Guard) -> None:
+    """`own` is the folder of the record itself; `guard` hears of every event first and may refuse it."""
     seen: set[tuple[str, str, str]] = set()
     ignored = (str(own), "/proc/", "/sys/", "/dev/", "/etc/")
     busy = [False]
     count = [0]
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
+        guard.audit(event, args)
         if event not in NETWORK and event != "open":
             return
         if busy[0]:

@@ -7,11 +7,15 @@ heads, causal mask aligned to the last key, sliding windows, packed sequences by
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 import torch
+import torch.nn.attention
 import torch.nn.functional as F
 
 from verifier.execution.child.recorder import Recorder
@@ -76,6 +80,7 @@ def make_module(name: str, recorder: Recorder) -> ModuleType:
     module.flash_attn_varlen_func = flash_attn_varlen_func
     module.flash_attn_qkvpacked_func = flash_attn_qkvpacked_func
     module.__version__ = "2.8.0"
+    module.__spec__ = ModuleSpec(name, None, is_package=True)
     module.__path__ = []
     made: ModuleType = module
     return made
@@ -92,7 +97,9 @@ def install(recorder: Recorder) -> None:
         inner = make_module(f"{parent}.{child}", recorder)
         sys.modules[f"{parent}.{child}"] = inner
         setattr(sys.modules[parent], child, inner)
+    _let_torch_choose(recorder)
     kernels: Any = ModuleType("kernels")
+    kernels.__spec__ = ModuleSpec("kernels", None)
 
     def get_kernel(repository: str, *args: Any, **kwargs: Any) -> ModuleType:
         if "flash" not in repository:
@@ -105,3 +112,19 @@ def install(recorder: Recorder) -> None:
 
     kernels.get_kernel = get_kernel
     sys.modules["kernels"] = kernels
+
+
+def _let_torch_choose(recorder: Recorder) -> None:
+    """Choices among attention kernels of the GPU mean nothing on a CPU, where they would forbid the only ones there are."""
+
+    @contextlib.contextmanager
+    def sdpa_kernel(*args: Any, **kwargs: Any) -> Iterator[None]:
+        recorder.mapped("torch.nn.attention.sdpa_kernel", "torch's own choice")
+        yield
+
+    attention: Any = torch.nn.attention
+    attention.sdpa_kernel = sdpa_kernel
+    backends: Any = torch.backends.cuda
+    backends.sdp_kernel = sdpa_kernel
+    for name in ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_math_sdp", "enable_cudnn_sdp"):
+        setattr(backends, name, lambda enabled: None)

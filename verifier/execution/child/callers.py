@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-_HERE = str(Path(__file__).parent)
-_STDLIB = str(Path(os.__file__).parent)
+HERE = str(Path(__file__).parent)
+STDLIB = str(Path(os.__file__).parent)
 
 
 def is_library(path: str) -> bool:
     """Whether code of this file is an installed library, the standard library or this package."""
-    return path.startswith((_STDLIB, _HERE, "<frozen")) or "site-packages" in path or "dist-packages" in path
+    return path.startswith((STDLIB, HERE, "<frozen")) or "site-packages" in path or "dist-packages" in path
 
 
 def submission_frame() -> FrameType | None:
@@ -29,7 +29,7 @@ def submission_frame() -> FrameType | None:
 def called_by_submission() -> bool:
     """Whether the code that called us directly (past frames of this package) is the submission's own."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame = frame.f_back
     return frame is not None and not is_library(frame.f_code.co_filename)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from verifier.execution.child.callers import site
@@ -18,12 +19,16 @@ class Console(io.TextIOBase):
 
     encoding = "utf-8"
 
-    def __init__(self, real: TextIO, recorder: Recorder, logarithms: Logarithms, stream: str) -> None:
+    def __init__(
+        self, real: TextIO, recorder: Recorder, logarithms: Logarithms, stream: str, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._real = real
         self._recorder = recorder
         self._logarithms = logarithms
         self._stream = stream
         self._rest = ""
+        self.check = check
+        """Called before a line is recorded."""
 
     def write(self, text: str) -> int:
         self._real.write(text)
@@ -31,6 +36,7 @@ class Console(io.TextIOBase):
         self._rest = rest[-LINE:]
         for line in lines:
             if line.strip():
+                self.check()
                 self._logarithms.write()
                 self._recorder.event("line", stream=self._stream, text=line[:LINE], site=site())
         return len(text)
@@ -52,5 +58,7 @@ class Console(io.TextIOBase):
         return self._real.buffer
 
 
-def install(recorder: Recorder, logarithms: Logarithms) -> None:
-    sys.stdout = Console(sys.stdout, recorder, logarithms, "out")
+def install(recorder: Recorder, logarithms: Logarithms) -> Console:
+    console = Console(sys.stdout, recorder, logarithms, "out")
+    sys.stdout = console
+    return console

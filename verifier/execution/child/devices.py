@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-not-found, misc"
 """CUDA devices as a CPU: devices in calls, `torch.cuda`, streams, events.
 
-`torch.device` itself stays as it is: a script may build and print `cuda:0`. Only where a tensor would be made or moved is the
-device replaced.
+A device that the script builds is the CPU's already (`torch.device` is seen like any call of torch), so that it works where the
+recorder does not look: in the backward pass of the script's own functions. `torch.cuda` and `is_cuda` answer the submission as a GPU would.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ def install(recorder: Recorder, clock: Clock) -> None:
     cuda.CUDAGraph = graph
     cuda.graph = graph
     cuda.make_graphed_callables = graph
+    on_gpu = tensor.is_cuda
+    tensor.is_cuda = property(lambda self: called_by_submission() or on_gpu.__get__(self))
     tensor.cuda = lambda self, *args, **kwargs: self
     tensor.pin_memory = lambda self, *args, **kwargs: self
     tensor.is_pinned = lambda self, *args, **kwargs: True

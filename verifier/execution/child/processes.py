@@ -74,8 +74,27 @@ def install(recorder: Recorder) -> None:
             output.copy_(tensors[0])
         return Done() if async_op else None
 
+    def from_each(outputs: Any, tensors: Any, *args: Any, async_op: bool = False, **kwargs: Any) -> Any:
+        return listed(outputs, tensors[0], async_op=async_op)
+
     def objects(outputs: list[Any], value: Any, *args: Any, **kwargs: Any) -> None:
         outputs[0] = value
+
+    def gathered(tensor: Any, gather_list: Any = None, *args: Any, async_op: bool = False, **kwargs: Any) -> Any:
+        if gather_list:
+            with torch.no_grad():
+                gather_list[0].copy_(tensor)
+        return Done() if async_op else None
+
+    def gathered_objects(value: Any, outputs: Any = None, *args: Any, **kwargs: Any) -> None:
+        if outputs:
+            outputs[0] = value
+
+    def scattered(tensor: Any, scatter_list: Any = None, *args: Any, async_op: bool = False, **kwargs: Any) -> Any:
+        if scatter_list:
+            with torch.no_grad():
+                tensor.copy_(scatter_list[0])
+        return Done() if async_op else None
 
     def not_here(name: str) -> Any:
         def refuse(*args: Any, **kwargs: Any) -> Any:
@@ -89,6 +108,8 @@ def install(recorder: Recorder) -> None:
         "get_backend": lambda group=None: "nccl", "barrier": lambda *args, **kwargs: None, "new_group": lambda *args, **kwargs: None,
         "all_reduce": same, "broadcast": same, "reduce": same, "all_gather_into_tensor": into, "reduce_scatter_tensor": into,
         "_all_gather_base": into, "all_to_all_single": into, "all_gather": listed, "reduce_scatter": from_list,
+        "gather": gathered, "gather_object": gathered_objects, "scatter": scattered, "all_to_all": from_each, "get_node_local_rank": lambda *args: 0,
+        "is_torchelastic_launched": lambda: True, "is_nccl_available": lambda: True, "is_gloo_available": lambda: True,
         "all_gather_object": objects, "broadcast_object_list": lambda *args, **kwargs: None, "monitored_barrier": lambda *args, **kwargs: None,
         "all_reduce_coalesced": same, "send": not_here("send"), "recv": not_here("recv"), "isend": not_here("isend"), "irecv": not_here("irecv"),
     }  # fmt: skip

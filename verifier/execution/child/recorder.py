@@ -8,12 +8,16 @@ losses the script added up itself. `logs.f64` are logarithms of probabilities th
 from __future__ import annotations
 
 import json
+import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from verifier.execution.child.sealed import SealedFile
 
 EVENT_LIMIT = 200_000
 EVENT_BYTES = 2_000
@@ -32,20 +36,41 @@ class NotSupported(RuntimeError):
 class Recorder:
     """Writes the record. Past a limit it notes that once and drops what follows."""
 
-    def __init__(self, folder: Path) -> None:
-        self._events = (folder / "events.jsonl").open("w", encoding="ascii")
-        self._targets = (folder / "targets.i32").open("wb")
-        self._losses = (folder / "losses.f32").open("wb")
-        self._rows = (folder / "rows.u64").open("wb")
-        self._counted = (folder / "counted.i64").open("wb")
-        self._logs = (folder / "logs.f64").open("wb")
+    def __init__(self, folder: Path, key: bytes = b"") -> None:
+        self._key = key
+        self._open(folder)
         self._number = 0
         self._scores = 0
         self._counts = 0
         self._logged = 0
+        self._held: list[tuple[int, npt.NDArray[np.int32], npt.NDArray[np.uint64]]] = []
         self._full: set[str] = set()
         self._lock = threading.RLock()
         self.missing: set[str] = set()
+        self.watch: Callable[[int, str, dict[str, Any]], None] | None = None
+        """Told of each event after it is written."""
+
+    def _open(self, folder: Path | None) -> None:
+        """Without a folder, what is written goes nowhere."""
+        self._folder = folder
+        names = ("events.jsonl", "targets.i32", "losses.f32", "rows.u64", "counted.i64", "logs.f64")
+        self._files = [SealedFile(folder / name if folder is not None else Path(os.devnull), self._key) for name in names]
+        self._events, self._targets, self._losses, self._rows, self._counted, self._logs = self._files
+
+    def silence(self) -> None:
+        """In a copy of the process that the script made: record nothing more."""
+        self.watch = None
+        for file in self._files:
+            file.close()
+        self._open(None)
+
+    def fork_here(self) -> None:
+        """Note how much was written before copies of this process go on with records of their own."""
+        self.event("branching", scores=self._scores, counts=self._counts, logs=self._logged)
+
+    def branch(self, folder: Path) -> None:
+        """In a copy of the process: go on in another folder. Numbers and indices go on too."""
+        self._open(folder)
 
     def event(self, kind: str, **entries: Any) -> int:
         """Write one event; returns its number."""
@@ -62,6 +87,8 @@ class Recorder:
             if len(text) <= EVENT_BYTES:
                 self._events.write(text + "\n")
                 self._events.flush()
+            if self.watch is not None:
+                self.watch(number, kind, entries)
             return number
 
     def scores(
@@ -83,8 +110,27 @@ class Recorder:
             # An event never speaks of losses that a stopped run would not have left.
             for file in (self._targets, self._losses, self._rows):
                 file.flush()
+            self._held.append((start, targets.astype(np.int32), rows))
             self.event("scores", start=start, count=len(targets), **entries)
             return start
+
+    def targets_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Targets of losses that were recorded."""
+        return np.concatenate([self._held[block][1][places] for block, places in self._blocks(indices)])
+
+    def rows_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """Digests of the distributions of losses that were recorded."""
+        return np.concatenate([self._held[block][2][places] for block, places in self._blocks(indices)])
+
+    def _blocks(self, indices: npt.NDArray[np.int64]) -> list[tuple[int, npt.NDArray[np.int64]]]:
+        """Runs of indices by the block that holds them, with their places in it."""
+        starts = np.array([start for start, _, _ in self._held], dtype=np.int64)
+        blocks = np.searchsorted(starts, indices, side="right") - 1
+        borders = np.flatnonzero(np.diff(blocks)) + 1
+        return [
+            (int(part[0]), run - starts[part[0]])
+            for part, run in zip(np.split(blocks, borders), np.split(indices, borders), strict=True)
+        ]
 
     def counted(self, indices: npt.NDArray[np.int64], how: str, site: str) -> None:
         """Write which losses the script put into a sum, a mean or a number of its own."""
@@ -127,7 +173,11 @@ class Recorder:
 
     def close(self) -> None:
         with self._lock:
-            for file in (self._events, self._targets, self._losses, self._rows, self._counted, self._logs):
+            if self._folder is not None:
+                (self._folder / "seal.json").write_text(
+                    json.dumps({file.name: file.seal for file in self._files}), encoding="ascii"
+                )
+            for file in self._files:
                 file.close()
 
     def _over(self, what: str) -> None:

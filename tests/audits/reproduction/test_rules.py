@@ -1,0 +1,59 @@
+"""A re-run decides rules only where it is one of the record itself, and then never against it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from audits.reproduction.command import contradicts
+from audits.reproduction.compare import Conditions, Pair, compare
+from audits.reproduction.page import Reproduction
+from audits.reproduction.rules import CHECKS, MEMO, deciding
+from tests.audits.reproduction.samples import ELSEWHERE, FULL, MODEL_BYTES, SCRIPT_BYTES, TOY, log_text, pair
+from tests.builders import context
+from verifier.engine.registry import load_rules
+from verifier.rule import Outcome, Tier
+
+
+def outcomes(one: Pair, conditions: Conditions = FULL) -> dict[str, Outcome]:
+    lines = compare([one], [1.08], conditions)
+    found = Reproduction("x", "own", conditions, None, (one,), lines, ())
+    asked = context()
+    asked.memo[MEMO] = found
+    return {code: check(asked).outcome for code, check in CHECKS.items()}
+
+
+def test_a_run_within_the_limits_passes_what_it_measured() -> None:
+    assert outcomes(pair(log_text(), log_text())) == {
+        "TIM001": Outcome.PASS, "TIM002": Outcome.PASS, "SIZ001": Outcome.PASS, "EVA003": Outcome.NOT_AVAILABLE,
+    }  # fmt: skip
+
+
+def test_a_run_beyond_a_limit_is_for_a_human() -> None:
+    assert outcomes(pair(log_text(), log_text(), step_ms=120.0))["TIM001"] is Outcome.REVIEW
+    model = 16_000_000
+    fat = pair(log_text(), log_text(model=model), left={"train_gpt.py": SCRIPT_BYTES, "m": model})
+    assert outcomes(fat)["SIZ001"] is Outcome.REVIEW
+    assert outcomes(pair(log_text(), log_text(bpb=1.1)))["EVA003"] is Outcome.REVIEW
+
+
+@pytest.mark.parametrize("conditions", [TOY, ELSEWHERE, replace(FULL, own_script=False)])
+def test_a_run_of_something_else_decides_nothing(conditions: Conditions) -> None:
+    worse = pair(log_text(), log_text(bpb=3.0), left={"train_gpt.py": SCRIPT_BYTES, "m": MODEL_BYTES}, step_ms=130.0)
+    assert set(outcomes(worse, conditions).values()) == {Outcome.NOT_AVAILABLE}
+    assert set(outcomes(pair(log_text(), log_text(), failure="it crashed")).values()) == {Outcome.NOT_AVAILABLE}
+
+
+def test_the_score_contradicts_only_where_it_can() -> None:
+    for conditions, wanted in ((FULL, True), (TOY, False), (ELSEWHERE, False), (replace(FULL, own_script=False), False)):
+        one = pair(log_text(), log_text(bpb=1.2))
+        found = Reproduction("x", "own", conditions, None, (one,), compare([one], [1.08], conditions), ())
+        assert contradicts(found) is wanted
+
+
+def test_only_these_rules_change() -> None:
+    before, after = load_rules(), deciding(load_rules())
+    changed = {one.code for one, other in zip(before, after, strict=True) if one.check is not other.check}
+    assert changed == set(CHECKS)
+    assert {rule.tier for rule in after if rule.code in CHECKS} == {Tier.DYNAMIC}
