@@ -242,12 +242,15 @@ class Machine:
 
     def root(self, value: Value) -> Value:
         """The object whose memory a view shares."""
-        for _ in range(64):
-            if type(value) is Data and value.op in VIEWS and value.args and value.owner is None:
-                value = value.args[0]
-            else:
-                break
-        return value
+        return self.views(value)[-1]
+
+    def views(self, value: Value) -> list[Value]:
+        """A view and the views it was made of, down to the object whose memory they share."""
+        found = [value]
+        while len(found) < 64 and type(value) is Data and value.op in VIEWS and value.args and value.owner is None:
+            value = value.args[0]
+            found.append(value)
+        return found
 
     def set_field(self, instance: Instance, name: str, value: Value) -> None:
         """Bind an attribute; parts of models are linked to the whole."""
@@ -282,7 +285,10 @@ class Machine:
 
     def mark(self, target: Value, labels: Labels) -> None:
         """Add labels to the state of whatever is changed in place."""
-        target = self.root(target)
+        *views, target = self.views(target)
+        for view in views:  # names may hold the view
+            if type(view) is Data and view.op != "const":
+                view.labels |= labels
         if type(target) is Data:
             if target.op == "const":
                 return  # constants are shared and can't be changed
@@ -378,18 +384,23 @@ class Machine:
             event = self.emit(kind, site, values, labels, tokens=labels)
             labels |= {("upd", event.index)}
         if has_tokens(labels):
+            for view in self.views(target)[:-1]:
+                self._fill_one(view, value, site)
             self.fill(root, value, labels, site)
-        else:
-            self.mark(root, labels)
+        self.mark(target, labels)
 
     def fill(self, target: Value, value: Value, labels: Labels, site: Site) -> None:
         """Keep what is put into a place of an array as an edge of the graph, and mark the array."""
-        if type(target) is Data and target.op != "const" and len(target.filled) < KEPT_ITEMS:
-            target.filled += ((self.new_serial(), value, site),)
+        if type(target) is Data:
+            self._fill_one(target, value, site)
         elif isinstance(target, Seq | Choice):
             for one in (target.items if isinstance(target, Seq) else target.alternatives)[:8]:
                 self.fill(one, value, labels, site)
         self.mark(target, labels)
+
+    def _fill_one(self, target: Value, value: Value, site: Site) -> None:
+        if type(target) is Data and target.op != "const" and len(target.filled) < KEPT_ITEMS:
+            target.filled += ((self.new_serial(), value, site),)
 
     def chosen_by(self, value: Value, serial: int) -> Labels:
         """The iterations by which a value was chosen to go into a container of this age: `if start < end_of_chunk: kept.append(start)`
