@@ -42,8 +42,9 @@ def headline_of(analysis: Analysis, trace: Trace) -> Headline:
     scored = headline_reports(trace, analysis.submission)
     matched = is_matched(trace, analysis.submission)
     if matched:
-        words = [len(report.text.split()) for report in scored]
-        scored = tuple(report for report, count in zip(scored, words, strict=True) if count == max(words))
+        # `quantized` stands in a line of `quantized_ttt` too: the longest text is the line's own.
+        sizes = [len("".join(report.text.split())) for report in scored]
+        scored = tuple(report for report, size in zip(scored, sizes, strict=True) if size == max(sizes))
     else:
         scored = _last_reports(trace, scored)
     places = {(report.stack, report.text): report for report in scored}
@@ -82,6 +83,9 @@ def cleared(context: Context, reason: str) -> Decision:
     analysis = analysis_of(context)
     if gap := analysis.gap():
         return Decision.not_available(gap)
-    if not headline_of(analysis, analysis.run).matched and any(one.metric for one in headline_runs(context.submission)):
+    headline = headline_of(analysis, analysis.run)
+    if not headline.matched and any(one.metric for one in headline_runs(context.submission)):
         return Decision.not_available("the line of the script that prints the headline metric was not found")
+    if not any(validation_scores(report, analysis.run) for report in headline.reports):
+        return Decision.not_available("no loss on validation tokens was seen to flow into the headline")
     return Decision.passed(reason)

@@ -179,8 +179,7 @@ class Assignments(Expressions):
                 and has_tokens(labels_of(right))
             ):
                 self.write(old, None, right, site)  # one array of several that a container holds
-            array = _array_of(old)
-            if array is not None and has_tokens(labels_of(right)):
+            for array in _arrays_of(old) if has_tokens(labels_of(right)) else ():
                 self.fill(array, right, labels_of(right), site)  # whoever else holds the array sees the sum
             scope.bind(target.id, new)
         elif isinstance(target, ast.Attribute):
@@ -223,12 +222,17 @@ class Assignments(Expressions):
                 target.items.append(added)
 
 
-def _array_of(value: Value) -> Data | None:
-    """The array that `+=` changes in place: a sum that started from one is still that one."""
-    for _ in range(24):
-        if not isinstance(value, Data) or value.op.startswith(("call:torch.", "call:numpy.")):
-            break
-        if value.op not in ("+", "-", "*", "/", "|", "&", "^") or not value.args:
-            return None
-        value = value.args[0]
-    return value if isinstance(value, Data) and value.op.startswith(("call:torch.", "call:numpy.")) else None
+def _arrays_of(value: Value) -> list[Data]:
+    """The arrays that `+=` changes in place: a sum that started from one is still that one."""
+    found: list[Data] = []
+    pending: list[Value] = [value]
+    for _ in range(64):
+        current = pending.pop() if pending else None
+        if isinstance(current, Data) and current.op.startswith(("call:torch.", "call:numpy.")):
+            found.append(current)
+        elif isinstance(current, Data) and current.op in ("+", "-", "*", "/", "|", "&", "^"):
+            pending += current.args[:1]
+        elif isinstance(current, Data) and current.op in ("join", "ifexp"):
+            found.append(current)
+            pending += current.args
+    return list(dict.fromkeys(found))

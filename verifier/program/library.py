@@ -352,6 +352,9 @@ class Library(Builtins):
         labels: Labels = frozenset().union(*(event.labels for event in state.pending)) if state.pending else NO_LABELS
         tokens: Labels = frozenset().union(*(event.tokens for event in state.pending)) if state.pending else NO_LABELS
         event = self.emit("update", site, (optimizer, *targets[:12]), labels, "step", tokens)
+        if not targets or not state.pending:
+            missing = "gradients of which no loss was seen" if targets else "parameters that are not known"
+            self.problem("unseen-step", site, f"an optimizer steps with {missing}")
         state.stepped = True
         for target in targets:
             self.mark(target, frozenset({("upd", event.index)}))

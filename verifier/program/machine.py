@@ -26,6 +26,7 @@ from verifier.program.values import (
     adopt,
     join,
     join_labels,
+    joined,
     labels_of,
     own_parameters,
     walk_parts,
@@ -290,19 +291,20 @@ class Machine:
             if type(view) is Data and view.op != "const":
                 view.labels |= labels
         if type(target) is Data:
-            if target.op == "const":
-                return  # constants are shared and can't be changed
-            if not labels <= target.labels:
-                target.labels |= labels
-            if target.owner is not None:
-                self._mark_instance(target.owner, labels)
+            for one in joined(target):
+                if one.op == "const":
+                    continue  # constants are shared and can't be changed
+                if not labels <= one.labels:
+                    one.labels |= labels
+                if one.owner is not None:
+                    self._mark_instance(one.owner, labels)
         elif type(target) is Instance:
             self._mark_instance(target, labels)
         elif type(target) is Seq or type(target) is Map:
             target.extra |= labels
         elif type(target) is Choice:
-            for one in target.alternatives:
-                self.mark(one, labels)
+            for alternative in target.alternatives:
+                self.mark(alternative, labels)
 
     def _mark_instance(self, instance: Instance, labels: Labels) -> None:
         def visit(one: Instance) -> None:
@@ -399,8 +401,9 @@ class Machine:
         self.mark(target, labels)
 
     def _fill_one(self, target: Value, value: Value, site: Site) -> None:
-        if type(target) is Data and target.op != "const" and len(target.filled) < KEPT_ITEMS:
-            target.filled += ((self.new_serial(), value, site),)
+        for one in joined(target) if type(target) is Data else ():
+            if one.op != "const" and len(one.filled) < KEPT_ITEMS:
+                one.filled += ((self.new_serial(), value, site),)
 
     def chosen_by(self, value: Value, serial: int) -> Labels:
         """The iterations by which a value was chosen to go into a container of this age: `if start < end_of_chunk: kept.append(start)`

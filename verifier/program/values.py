@@ -318,6 +318,18 @@ def join(first: Value, second: Value, site: Site | None = None) -> Value:
     return Choice(tuple(alternatives[:6]))
 
 
+def joined(value: Data) -> list[Data]:
+    """A value and, where several paths met, what it is on each of them."""
+    found, pending = [value], [value]
+    while pending and len(found) < 16:
+        current = pending.pop()
+        if current.op in ("join", "ifexp"):
+            more = [one for one in current.args if type(one) is Data and not any(one is known for known in found)]
+            found += more
+            pending += more
+    return found
+
+
 def _same_constant(first: object, second: object) -> bool:
     return type(first) is type(second) and first == second
 
