@@ -102,6 +102,8 @@ class Assignments(Expressions):
             self.state.replaced[f"{base.name}.{name}"] = value
         elif isinstance(base, ClassV):
             base.attributes[name] = value
+            if isinstance(value, Func):
+                self.state.summaries.clear()  # a method of all objects of the class is replaced
         elif isinstance(base, Data) and name == "data":
             self.copy_into(base, value, site)
         elif isinstance(base, Data) and name not in ("grad", "requires_grad"):

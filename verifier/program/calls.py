@@ -77,9 +77,12 @@ class Calls(Summaries):
         method = instance.cls.find("__call__") if isinstance(instance.cls, ClassV) else None
         if isinstance(method, Func):
             return self.call(method.with_receiver(instance), args, names, node, scope)
+        replaced = instance.fields.get("forward")
         forward = instance.cls.find("forward") if isinstance(instance.cls, ClassV) else None
         site = self.site(node, scope)
-        if isinstance(forward, Func):
+        if isinstance(replaced, Func | Choice):
+            result = self.call(replaced, args, names, node, scope)
+        elif isinstance(forward, Func):
             result = self.call(forward.with_receiver(instance), args, names, node, scope)
         elif isinstance(instance.cls, Lib):
             result = self.call_library_instance(instance, args, names, node, scope)
@@ -132,7 +135,14 @@ class Calls(Summaries):
                 if state.hooks and not state.symbolic and function.name != "forward" and isinstance(receiver, Instance):
                     self._run_hooks(receiver, given, result, node, scope)
                 return result
-        return self.run_function(function, given, named, site, scope)
+        count = len(state.events)
+        result = self.run_function(function, given, named, site, scope)
+        by_hand = function.name == "step" and isinstance(receiver, Instance) and receiver.is_optimizer
+        if by_hand and not any(event.kind == "update" for event in state.events[count:]):
+            # Its changes were not seen as such: it is still a step on what it was given.
+            assert isinstance(receiver, Instance)
+            self.step(self.targets_of(receiver.fields.get("params", NONE)), site, receiver)
+        return result
 
     def launch_kernel(self, function: Func, args: Sequence[Value], names: Mapping[str, Value], site: Site) -> Value:
         """A GPU kernel writes to buffers among its arguments: each then depends on all of them."""

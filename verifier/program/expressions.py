@@ -41,10 +41,18 @@ class Expressions(Subscripts):
     def _name(self, node: ast.Name, scope: Scope) -> Value:
         found = scope.find(node.id)
         if found is not None:
+            if self.state.symbolic:
+                self._capture(found)
             return found
         if node.id in ("True", "False", "None"):
             return constant({"True": True, "False": False}.get(node.id))
         return Lib(f"builtins.{node.id}")
+
+    def _capture(self, value: Value) -> None:
+        """Remember a tensor that a model's method reads by name: its content may have changed when the method is called again."""
+        for one in value.items[:8] if isinstance(value, Seq) else (value,):
+            if isinstance(one, Data) and not one.known:
+                self.state.captured.setdefault(id(one), (one, one.labels))
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Value:
         return self.get_attribute(self.evaluate(node.value, scope), node.attr, self.site(node, scope), scope)

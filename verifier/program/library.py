@@ -122,6 +122,8 @@ class Library(Builtins):
             "jax.jit",
         ):
             return next((arg for arg in reversed(args) if isinstance(arg, Func)), args[0] if args else NONE)
+        if name == "types.MethodType" and len(args) == 2 and isinstance(args[0], Func):
+            return args[0].with_receiver(args[1])
         if name in _CLOCKS:
             return Data("call:" + name, (), frozenset({("time",)}), site)
         if name in _READS:

@@ -47,7 +47,7 @@ class OutOfBudget(Exception):
 @dataclass(frozen=True, slots=True)
 class Budget:
     steps: int = 700_000
-    seconds: float = 12.0
+    seconds: float = 6.0
 
 
 @dataclass(slots=True)
@@ -57,6 +57,8 @@ class Summary:
     result: Value
     events: tuple[Event, ...]
     parameters: tuple[Label, ...]
+    captured: tuple[tuple[Data, Labels], ...]
+    """What it reads besides its arguments and the model's state, with the labels that it had."""
 
 
 @dataclass(slots=True)
@@ -85,6 +87,8 @@ class State:
     """Objects younger than this were made on the current, possibly not taken, path: their fields can be replaced."""
     symbolic: list[int] = field(default_factory=list)
     """Summaries being made, by their serial: reads of model state are then symbolic."""
+    captured: dict[int, tuple[Data, Labels]] = field(default_factory=dict)
+    """Names read by the summary being made, by identity."""
     escapes: int = 0
     """In-place changes that outlive the method being summarised."""
     pending: list[Event] = field(default_factory=list)
@@ -129,6 +133,9 @@ class Machine:
         raise NotImplementedError
 
     def environment(self, args: Sequence[Value], site: Site, required: bool = False) -> Value:
+        raise NotImplementedError
+
+    def step(self, targets: list[Value], site: Site, optimizer: Value) -> None:
         raise NotImplementedError
 
     def call_library(self, name: str, args: Sequence[Value], names: Mapping[str, Value], node: ast.AST, scope: Scope) -> Value:
@@ -266,6 +273,8 @@ class Machine:
         instance.fields[name] = value
         if instance.is_module:
             self._adopt(instance, value, 0)
+            if type(value) is Func:
+                self.state.summaries.clear()  # a method of this object is replaced
 
     def _adopt(self, instance: Instance, value: Value, depth: int) -> None:
         if type(value) is Instance:
@@ -307,12 +316,23 @@ class Machine:
                 self.mark(alternative, labels)
 
     def _mark_instance(self, instance: Instance, labels: Labels) -> None:
+        made: dict[int, Labels] = {}  # parts of one model mostly hold one set: it stays one
+
+        def grown(old: Labels) -> Labels:
+            if id(old) not in made:
+                made[id(old)] = old | labels
+            return made[id(old)]
+
         def visit(one: Instance) -> None:
             if labels <= one.state:
                 return
-            one.state |= labels
+            kept.append(one.state)
+            one.state = grown(one.state)
             for parameter in own_parameters(one):
-                parameter.labels |= labels
+                kept.append(parameter.labels)
+                parameter.labels = grown(parameter.labels)
+
+        kept: list[Labels] = []  # so that no identity is used twice
 
         walk_parts(instance, visit)
 
@@ -377,7 +397,7 @@ class Machine:
         if self.state.symbolic and any(label[0] == "param" for label in labels) and _serial(root) < self.state.fork_serial:
             self.state.escapes += 1
         owner = root.owner if type(root) is Data else None
-        learned = owner is not None and owner.is_module
+        learned = (owner is not None and owner.is_module) or (type(root) is Data and _is_learned(root))
         # Filling a buffer by position with tokens (a batch, a window) changes no state that learns from them.
         fills = key is not None and not has_tokens(labels_of(key)) and not any(label[0] == "score" for label in labels)
         if learned or (has_tokens(labels) and not fills):
@@ -449,6 +469,14 @@ def _grows_from(value: Value, old: Value) -> bool:
 
 def _serial(value: Value) -> int:
     return value.serial if isinstance(value, Data | Seq | Map | Instance) else 0
+
+
+def _is_learned(leaf: Data) -> bool:
+    """Whether a tensor was made to be learned: a parameter outside of a model, `torch.zeros(n, requires_grad=True)`."""
+    if leaf.op == "call:torch.nn.Parameter":
+        return True
+    wanted = leaf.argument("requires_grad") if leaf.op.startswith("call:torch.") else None
+    return isinstance(wanted, Data) and wanted.const is True
 
 
 def has_tokens(labels: Labels) -> bool:

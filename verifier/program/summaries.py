@@ -48,7 +48,11 @@ class Summaries(Attributes):
             tuple((name, _signature(value)) for name, value in names.items()),
         )
         if signature in state.summaries:
-            return state.summaries[signature]
+            held = state.summaries[signature]
+            if held is None or all(value.labels == known for value, known in held.captured):
+                if held is not None:
+                    state.captured.update((id(value), (value, known)) for value, known in held.captured)
+                return held
         state.summaries[signature] = None  # while it is made, and if it can't be
         state.kept += values  # the signature names objects by identity
         serial = self.new_serial()
@@ -60,6 +64,7 @@ class Summaries(Attributes):
         count, pending, fork = len(state.events), state.pending, state.fork_serial
         guards, loops, stack = state.guards, state.loops, state.stack
         escapes, state.escapes = state.escapes, 0
+        outer, state.captured = state.captured, {}
         state.guards, state.loops, state.stack, state.pending = [], [], [], []
         state.fork_serial = serial
         grad, state.grad = state.grad, True
@@ -72,12 +77,14 @@ class Summaries(Attributes):
             state.guards, state.loops, state.stack, state.pending = guards, loops, stack, pending
             state.fork_serial = fork
             escaped, state.escapes = state.escapes, escapes
+            captured = tuple(pair for pair in state.captured.values() if not _is_own(pair[1], serial))
+            state.captured = outer | {id(value): (value, known) for value, known in captured}
         events = tuple(state.events[count:])
         del state.events[count:]
         if escaped or any(event.kind in ("backward", "update") for event in events):
             state.escapes += escaped
             return None
-        state.summaries[signature] = Summary(result, events, tuple(labels))
+        state.summaries[signature] = Summary(result, events, tuple(labels), captured)
         return state.summaries[signature]
 
     def _apply(self, summary: Summary, function: Func, args: Sequence[Value], names: Mapping[str, Value], site: Site) -> Value:
@@ -89,7 +96,11 @@ class Summaries(Attributes):
         bindings = {label: leaf.labels for label, leaf in zip(summary.parameters, leaves, strict=False)}
         renamed: dict[int, int | None] = {event.index: None for event in summary.events}
 
+        known: dict[Labels, Labels] = {}
+
         def substitute(labels: Labels) -> Labels:
+            if labels in known:
+                return known[labels]
             result: set[Label] = set()
             for label in labels:
                 if label in bindings:
@@ -104,7 +115,8 @@ class Summaries(Attributes):
                     result |= self._state_labels(int(label[1]))
                 else:
                     result.add(label)
-            return frozenset(result)
+            known[labels] = made = frozenset(result)
+            return made
 
         def concrete(value: Value) -> Value:
             if isinstance(value, Data) and not value.known:
@@ -136,6 +148,7 @@ class Summaries(Attributes):
             )
             state.events[-1] = made
             renamed[event.index] = made.index
+            known.clear()
         return concrete(summary.result)
 
     def _state_labels(self, serial: int) -> Labels:
@@ -145,6 +158,11 @@ class Summaries(Attributes):
     @property
     def instances(self) -> dict[int, Instance]:
         raise NotImplementedError
+
+
+def _is_own(labels: Labels, serial: int) -> bool:
+    """Whether something is computed from the arguments of the summary being made: it does not outlive it."""
+    return any(label[0] == "param" and label[1] == serial for label in labels)
 
 
 def qualified_name(function: Func) -> str:

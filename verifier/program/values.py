@@ -293,8 +293,10 @@ def _union(start: Labels, values: Iterable[Value], depth: int) -> Labels:
     result = start
     for value in values:
         extra = labels_of(value, depth + 1)
-        if not extra <= result:
-            result |= extra
+        if extra is result or extra <= result:
+            continue
+        # Sets are shared where one holds the other: there are many values and few different sets.
+        result = extra if result <= extra else result | extra
     return result
 
 
@@ -309,7 +311,7 @@ def join(first: Value, second: Value, site: Site | None = None) -> Value:
     if type(first) is Data and type(second) is Data:
         if first.known and second.known and _same_constant(first.const, second.const):
             return first if second.labels <= first.labels else constant(first.const, first.site, first.labels | second.labels)
-        return Data("join", (first, second), first.labels | second.labels, site)
+        return Data("join", (first, second), join_labels((first, second)), site)
     alternatives: list[Value] = []
     for value in (first, second):
         for one in value.alternatives if type(value) is Choice else (value,):
