@@ -14,6 +14,7 @@ import os
 import runpy
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,10 @@ def _go_deeper(inner: Path, own: frozenset[str]) -> None:
 
 def _is_watched(kind: type) -> bool:
     """Whether an observer of torch calls is in place in this thread."""
-    from torch.overrides import _get_current_function_mode_stack
+    from torch import overrides
 
-    return any(isinstance(mode, kind) for mode in _get_current_function_mode_stack())
+    stack: Callable[[], list[object]] = getattr(overrides, "_get_current_function_mode_stack")  # noqa: B009
+    return any(isinstance(mode, kind) for mode in stack())
 
 
 def _failure(failure: BaseException) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def _flat(held: Any) -> Any:
             storage = held.untyped_storage()
             width = held.element_size()
             row = torch.empty(0, dtype=held.dtype)
-            row.set_(storage, 0, (storage.nbytes() // width,))
+            row.set_(storage, 0, torch.Size((storage.nbytes() // width,)), torch.Size((1,)))
             return row.numpy()
         except (RuntimeError, TypeError, NotImplementedError):
             return None

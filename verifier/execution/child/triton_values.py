@@ -141,7 +141,10 @@ class Pointer:
         self.memory.index_put_((places[chosen],), values[chosen], accumulate=True)
 
     def _masked(self, mask: Any) -> tuple[Any, Any]:
-        chosen, places = torch.broadcast_tensors(as_tensor(mask), torch.as_tensor(self.offset))
+        given, offset = as_tensor(mask).bool(), torch.as_tensor(self.offset)
+        # Both in the shape of both.
+        chosen = given & torch.ones_like(offset, dtype=torch.bool)
+        places = offset + torch.zeros_like(given, dtype=offset.dtype)
         return chosen, self._checked(torch.where(chosen, places, torch.zeros_like(places)))
 
     def _checked(self, places: Any) -> Any:
