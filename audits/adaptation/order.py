@@ -134,6 +134,9 @@ def relation_of(before: Event, after: Event) -> str:
     for key in sorted(shared):
         if not first[key] & second[key]:
             return EARLIER if max(first[key]) < min(second[key]) else LATER
+        # A position that moves on (`at += size`) depends on all iterations up to its own: the last one is where it stands.
+        if key in running and key in now and max(first[key]) < max(second[key]):
+            return EARLIER
     return SAME if any(key in running and key in now for key in shared) else WHOLE
 
 

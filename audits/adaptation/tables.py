@@ -70,7 +70,8 @@ def _counted_at_once(lookup: Event) -> list[Event]:
     found = []
     for table in _tables(lookup.values[0]):
         for node in slice_of(table, 40) if isinstance(table, Data) else ():
-            if _operation(node) in _COUNTS and has_source(node.labels, "val") and not is_scored(node) and node.site is not None:
+            known = has_source(node.labels, "val") and not has_source(node.labels, "train")
+            if _operation(node) in _COUNTS and known and not is_scored(node) and node.site is not None:
                 made = Event(
                     "write", -1, node.site, node.labels, node.labels, (node,), "", lookup.guards, (), (), False, lookup.function
                 )
@@ -89,6 +90,8 @@ def _is_counting(event: Event) -> bool:
     value = event.values[-1]
     if not has_source(event.tokens, "val") or is_scored(value) or any(label[0] == "model" for label in event.tokens):
         return False
+    if has_source(event.tokens, "train"):
+        return False  # e.g. a loader's own books about any shard: not known to be about validation tokens
     if len(event.values) > 2 and has_source(labels_of(event.values[1]), "val") and not _is_place(event.values[1]):
         return True
     return any(_operation(node) in _COUNTS for node in slice_of(value, 40))

@@ -171,9 +171,10 @@ class Statements(Definitions):
         scope: Scope,
     ) -> str:
         broke = False
+        cursors = _cursor_names(node) if carried else frozenset()
         for ordinal, element in enumerate(elements, 1):
             label = ("loop", key, ordinal)
-            self._widen(carried, label, scope)
+            self._widen(carried, cursors, label, scope)
             self.state.loops.append((key, ordinal))
             try:
                 if element is not None and not isinstance(node, ast.While):
@@ -195,12 +196,14 @@ class Statements(Definitions):
                 return outcome
         return NEXT if broke else self.execute(node.orelse, scope)
 
-    def _widen(self, carried: Sequence[str], label: tuple[str, int, int], scope: Scope) -> None:
-        """What a loop changes has another value in each iteration."""
+    def _widen(self, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int], scope: Scope) -> None:
+        """What a loop changes has another value in each iteration. What is only handed over (`previous = chunk`) still is of the
+        iteration before."""
         for name in carried:
             value = scope.names.get(name)
             if isinstance(value, Data) and value.owner is None:
-                widened = Data("join", (value,), value.labels | {label}, value.site)
+                labels = value.labels | {label} if name in cursors else value.labels
+                widened = Data("join", (value,), labels, value.site)
                 widened.serial = value.serial
                 scope.names[name] = widened
 
@@ -326,6 +329,40 @@ def _assigned_names(node: ast.AST) -> tuple[str, ...]:
         pending += ast.iter_child_nodes(current)
     result = tuple(sorted(names))
     node._verifier_names = result  # type: ignore[attr-defined]
+    return result
+
+
+def _cursor_names(node: ast.AST) -> frozenset[str]:
+    """Names that a loop's body computes from themselves, also by way of others: `position += size`, `a = b; b = a + 1`."""
+    known: frozenset[str] | None = getattr(node, "_verifier_cursors", None)
+    if known is not None:
+        return known
+    uses: dict[str, set[str]] = {}
+    pending: list[ast.AST] = [*getattr(node, "body", ()), *getattr(node, "orelse", ())]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        source = getattr(current, "iter" if isinstance(current, ast.For) else "value", None)
+        if isinstance(current, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.For) and source is not None:
+            read = {one.id for one in ast.walk(source) if isinstance(one, ast.Name)}
+            targets = current.targets if isinstance(current, ast.Assign) else [current.target]
+            for target in (one for held in targets for one in ast.walk(held) if isinstance(one, ast.Name)):
+                uses.setdefault(target.id, set()).update(read | ({target.id} if isinstance(current, ast.AugAssign) else set()))
+        pending += ast.iter_child_nodes(current)
+    found = set()
+    for name in uses:
+        seen: set[str] = set()
+        reach = list(uses[name])
+        while reach and name not in seen:
+            one = reach.pop()
+            if one not in seen:
+                seen.add(one)
+                reach += uses.get(one, ())
+        if name in seen:
+            found.add(name)
+    result = frozenset(found)
+    node._verifier_cursors = result  # type: ignore[attr-defined]
     return result
 
 
