@@ -106,7 +106,10 @@ class Assignments(Expressions):
                 self.state.summaries.clear()  # a method of all objects of the class is replaced
         elif isinstance(base, Data) and name == "data":
             self.copy_into(base, value, site)
-        elif isinstance(base, Data) and name not in ("grad", "requires_grad"):
+        elif isinstance(base, Data) and name == "grad":
+            if isinstance(value, Data) and value.known and value.const is None:
+                self.state.pending = []  # gradients are cleared by hand
+        elif isinstance(base, Data) and name != "requires_grad":
             self.write(base, None, value, site)
 
     def copy_into(self, target: Data, value: Value, site: Site) -> None:

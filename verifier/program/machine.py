@@ -405,6 +405,10 @@ class Machine:
             values = (target, key, value) if key is not None else (target, value)
             event = self.emit(kind, site, values, labels, tokens=labels)
             labels |= {("upd", event.index)}
+        if learned:
+            # Weights that were changed along a loss are no score: what they learned from is in the event.
+            self.mark(target, frozenset(one for one in labels if one[0] != "score"))
+            return
         if has_tokens(labels):
             for view in self.views(target)[:-1]:
                 self._fill_one(view, value, site)
