@@ -58,6 +58,9 @@ def _adds(flow: Flow, meets: Data, gate: Data) -> bool:
     return False
 
 
+_SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr)
+
+
 @dataclass(frozen=True, slots=True)
 class PeekingLoop:
     """A loop over positions that writes `output` for a position under a condition on the token at that position."""
@@ -109,7 +112,9 @@ def _in_the_script(analysis: Analysis, flow: Flow) -> list[PeekingLoop]:
             for output in runs.outputs:
                 condition = _condition(output)
                 arrays = filled.get(Site(tree.path, tree.layer, output.line), [])
-                if condition is not None and _reaches_score(flow, arrays):
+                # Several statements in one line: which of them fills the array that reaches the score can't be told.
+                alone = sum(isinstance(one, _SIMPLE) and one.lineno == output.line for one in tree.parsed.inside(function)) == 1
+                if condition is not None and alone and _reaches_score(flow, arrays):
                     places = tuple(analysis.location(Site(tree.path, tree.layer, line)) for line in (condition, output.line))
                     found.append(PeekingLoop(function.name, output.parameter, places))
                     break
