@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 from audits.dynamic.probe import Probe
 from audits.dynamic.rules import MEMO, answer_probes, deciding
-from verifier.challenge.load import load_challenge
-from verifier.cli.audit import FAIL_ON, exit_code, finish
-from verifier.cli.errors import EXIT_FINDINGS, EXIT_NOTHING, UsageFailure
+from verifier.cli.audit import FAIL_ON, exit_code
+from verifier.cli.errors import EXIT_FINDINGS, UsageFailure
 from verifier.cli.output import add_output_options, check_targets, parse_targets, terminal_width, use_color, write_targets
-from verifier.engine.audit import Plan
-from verifier.engine.context import Context
+from verifier.cli.record import find_python, judge_record, open_record, positive_seconds, refuse_without_sandbox
 from verifier.engine.registry import load_rules
-from verifier.engine.run import decide_record_claim, decide_verdict, run_rules
 from verifier.execution.experiment import Attempt, Budget, Experiment, experiment_on
-from verifier.execution.launch import default_python
-from verifier.ledger.claims import is_record_claim
-from verifier.ledger.record import attempt_record
-from verifier.report.assemble import assemble
 from verifier.report.formats import render
 from verifier.report.json_report import dump
 from verifier.report.model import Report
 from verifier.report.text import encodable
 from verifier.rule import Outcome, Tier
-from verifier.sandbox.policy import SandboxPolicy
-from verifier.sandbox.tiers import choose_tier
-from verifier.submission.discover import discover
-from verifier.submission.load import load_submission
-from verifier.submission.source import Unreadable
 
 HELP = "run a submission's own script in a sandbox at toy size and observe it"
 EXAMPLE = "verifier probe records/track_10min_16mb/2026-04-19_MyRun --keep evidence"
@@ -41,9 +28,9 @@ FORMATS = ("human", "json")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="one record folder")
     parser.add_argument(
-        "--budget", type=_seconds, default=600.0, metavar="S", help="seconds for all runs of the folder (default: 600)"
+        "--budget", type=positive_seconds, default=600.0, metavar="S", help="seconds for all runs of the folder (default: 600)"
     )
-    parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds for one run (default: 300)")
+    parser.add_argument("--timeout", type=positive_seconds, default=300.0, metavar="S", help="seconds for one run (default: 300)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the evidence: records, output and files of each run")
     parser.add_argument(
         "--python", type=Path, metavar="FILE", help="a Python with torch to run the script with (default: this one)"
@@ -62,13 +49,11 @@ def run(args: argparse.Namespace) -> int:
     targets = parse_targets(args, FORMATS)
     check_targets(targets)
     refuse_without_sandbox(args.unsafe_no_sandbox)
-    python = args.python or default_python()
-    if not python.is_file():
-        raise UsageFailure(f"--python {python}: no such file; nothing was run")
+    python = find_python(args.python)
     if args.keep is not None and args.keep.exists() and (not args.keep.is_dir() or any(args.keep.iterdir())):
         raise UsageFailure(f"--keep {args.keep}: not an empty folder; nothing was run", "name a new folder for the evidence")
     report, probes = probe_folder(
-        args.folder, python.absolute(), Budget(args.budget, args.timeout), args.keep, unsafe=args.unsafe_no_sandbox
+        args.folder, python, Budget(args.budget, args.timeout), args.keep, unsafe=args.unsafe_no_sandbox
     )
 
     def human() -> str:
@@ -82,48 +67,19 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(report, args.fail_on)
 
 
-def refuse_without_sandbox(unsafe: bool) -> None:
-    """Raises `UsageFailure` where no tier can confine a command, unless the user asked for that."""
-    state = choose_tier(SandboxPolicy())
-    if not state.available and not unsafe:
-        raise UsageFailure(
-            f"nothing was run: this machine can't confine the script ({state.reason})",
-            "run on a machine with bubblewrap, user namespaces or Landlock; --unsafe-no-sandbox runs it with your own rights",
-        )
-
-
 def probe_folder(
     folder: Path, python: Path, budget: Budget, keep: Path | None, *, unsafe: bool
 ) -> tuple[Report, dict[str, Probe]]:
     """Run, answer the probes and the rules that they decide. Raises `UsageFailure` when `folder` is not one readable record folder."""
-    try:
-        sources = discover(folder)
-        if len(sources) != 1 or not folder.is_dir():
-            raise UsageFailure(
-                f"{folder} holds {len(sources)} record folders, or is an archive; nothing was run",
-                "name one record folder on disk",
-                EXIT_NOTHING if not sources else 2,
-            )
-        plan = Plan(deciding(load_rules()), load_challenge())
-        submission = load_submission(sources[0], plan.limits)
-    except Unreadable as failure:
-        raise UsageFailure(f"{folder} can't be read: {failure}; nothing was run") from failure
-    main = submission.program.main
-    if main is not None and not (folder / main.path).is_file():
-        raise UsageFailure(f"{folder} is not the record folder itself; nothing was run", f"name {sources[0].label}")
-    context = Context(submission, plan.challenge, plan.options)
+    plan, context = open_record(folder, deciding(load_rules()))
     experiment = experiment_on(context, folder, python, budget, keep, unsafe=unsafe)
     probes = answer_probes(experiment)
     context.memo.update({"experiment": experiment, MEMO: probes})
-    tiers = (Tier.DYNAMIC,)
-    answers = run_rules(context, deciding(load_rules(), context), tiers=tiers, seconds=plan.limits.seconds_per_folder)
-    verdict = decide_verdict(answers.results, tiers)
-    claim = decide_record_claim(answers.results, verdict, is_record_claim(submission))
-    submitted = assemble(context, answers, verdict, claim, attempt_record(submission, plan.challenge, None, None))
+    report = judge_record(plan, context, deciding(load_rules(), context), Tier.DYNAMIC)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / "runs.json").write_text(dump(describe_runs(experiment), indent=2), encoding="ascii")
-    return finish([submitted], plan), probes
+    return report, probes
 
 
 def describe_runs(experiment: Experiment) -> dict[str, object]:
@@ -168,10 +124,3 @@ def render_probes(probes: dict[str, Probe]) -> str:
         lines.append(f"  {probe.outcome.value:<14} {name}: {text}{stage}")
         lines.append(f"  {'':<14} not seen: {probe.not_seen}")
     return "\n".join(lines) + "\n"
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number) or number <= 0:
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
-    return number

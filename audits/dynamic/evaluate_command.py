@@ -13,7 +13,7 @@ from pathlib import Path
 from audits.bytes.command import load_model
 from audits.bytes.model import ByteAuditError
 from audits.bytes.shards import find_shards
-from audits.dynamic.command import describe_attempt, refuse_without_sandbox, render_probes
+from audits.dynamic.command import describe_attempt, render_probes
 from audits.dynamic.evaluation import (
     DEVICE,
     Evaluation,
@@ -25,36 +25,27 @@ from audits.dynamic.evaluation_bytes import ValidationSet, read_validation
 from audits.dynamic.evaluation_report import describe_evaluation, render_evaluation, write_documents
 from audits.dynamic.evaluation_rule import RULE, deciding_evaluation
 from audits.dynamic.probe import Probe
-from verifier.challenge.load import load_challenge
-from verifier.cli.audit import FAIL_ON, exit_code, finish
-from verifier.cli.errors import EXIT_FINDINGS, EXIT_NOTHING, UsageFailure
+from verifier.cli.audit import FAIL_ON, exit_code
+from verifier.cli.errors import EXIT_FINDINGS, UsageFailure
 from verifier.cli.output import add_output_options, check_targets, parse_targets, terminal_width, use_color, write_targets
-from verifier.engine.audit import Plan
+from verifier.cli.record import find_python, judge_record, open_record, positive_seconds, refuse_without_sandbox
 from verifier.engine.context import Context
 from verifier.engine.registry import load_rules
-from verifier.engine.run import decide_record_claim, decide_verdict, run_rules
 from verifier.execution.bench import Bench, Budget
 from verifier.execution.evaluation import MEMORY, Inputs, evaluate_once
 from verifier.execution.experiment import settings_listed
-from verifier.execution.launch import default_python
 from verifier.execution.settings import ToySettings, shorten
 from verifier.execution.torch_file import FILE, check_artifact
 from verifier.execution.workspace import CannotPrepare
-from verifier.ledger.claims import is_record_claim
 from verifier.ledger.configuration import documented_command
-from verifier.ledger.record import attempt_record
 from verifier.limits import DEFAULT_LIMITS
 from verifier.program.analysis import analysis_of
-from verifier.report.assemble import assemble
 from verifier.report.formats import render
 from verifier.report.json_report import dump
 from verifier.report.model import Report
 from verifier.rule import Outcome, Tier
-from verifier.submission.discover import discover
-from verifier.submission.load import load_submission
 from verifier.submission.logs.model import LogFile, Run
 from verifier.submission.logs.reader import read_log
-from verifier.submission.source import Unreadable
 
 HELP = "load an artifact with the submission's own code in a sandbox, score it afresh, compare with a log"
 EXAMPLE = (
@@ -83,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="difference that another device's arithmetic may make: for a human to look at (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--documents", type=Path, metavar="FILE", help="write the table of all documents (tab-separated)")
-    parser.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="seconds for one run (default: 600)")
+    parser.add_argument("--timeout", type=positive_seconds, default=600.0, metavar="S", help="seconds for one run (default: 600)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the evidence: records, output and files of each run")
     parser.add_argument("--python", type=Path, metavar="FILE", help="a Python with torch to run with (default: this one)")
     parser.add_argument("--unsafe-no-sandbox", action="store_true", help="run even where nothing can confine the script")
@@ -109,15 +100,13 @@ def run(args: argparse.Namespace) -> int:
     targets = parse_targets(args, FORMATS)
     check_targets(targets)
     refuse_without_sandbox(args.unsafe_no_sandbox)
-    python = args.python or default_python()
-    if not python.is_file():
-        raise UsageFailure(f"--python {python}: no such file; nothing was run")
+    python = find_python(args.python)
     if args.keep is not None and args.keep.exists() and (not args.keep.is_dir() or any(args.keep.iterdir())):
         raise UsageFailure(f"--keep {args.keep}: not an empty folder; nothing was run", "name a new folder for the evidence")
     if args.documents is not None and not args.documents.absolute().parent.is_dir():
         raise UsageFailure(f"--documents {args.documents}: no such folder; nothing was run")
     question = _read_inputs(args)
-    report, evaluation, probes = evaluate_folder(args, question, python.absolute())
+    report, evaluation, probes = evaluate_folder(args, question, python)
     if args.documents is not None:
         write_documents(args.documents, evaluation)
 
@@ -141,35 +130,15 @@ def run(args: argparse.Namespace) -> int:
 
 def evaluate_folder(args: argparse.Namespace, question: _Question, python: Path) -> tuple[Report, Evaluation, dict[str, Probe]]:
     """Check, run and judge. Raises `UsageFailure` when the folder is not one readable record folder."""
-    folder: Path = args.folder
-    try:
-        sources = discover(folder)
-        if len(sources) != 1 or not folder.is_dir():
-            raise UsageFailure(
-                f"{folder} holds {len(sources)} record folders, or is an archive; nothing was run",
-                "name one record folder on disk",
-                EXIT_NOTHING if not sources else 2,
-            )
-        plan = Plan(deciding_evaluation(load_rules()), load_challenge())
-        submission = load_submission(sources[0], plan.limits)
-    except Unreadable as failure:
-        raise UsageFailure(f"{folder} can't be read: {failure}; nothing was run") from failure
-    main = submission.program.main
-    if main is not None and not (folder / main.path).is_file():
-        raise UsageFailure(f"{folder} is not the record folder itself; nothing was run", f"name {sources[0].label}")
-    context = Context(submission, plan.challenge, plan.options)
+    plan, context = open_record(args.folder, deciding_evaluation(load_rules()))
     evaluation = _evaluate(context, args, question, python)
     probes = answer_probes(evaluation)
     context.memo.update({"evaluation": evaluation, "probes": probes})
-    tiers = (Tier.DATA,)
-    answers = run_rules(context, plan.rules, selected={RULE}, tiers=tiers, seconds=plan.limits.seconds_per_folder)
-    verdict = decide_verdict([result for result in answers.results if result.code == RULE], tiers)
-    claim = decide_record_claim(answers.results, verdict, is_record_claim(submission))
-    submitted = assemble(context, answers, verdict, claim, attempt_record(submission, plan.challenge, None, None))
+    report = judge_record(plan, context, plan.rules, Tier.DATA, selected={RULE})
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
         (args.keep / "runs.json").write_text(dump(_describe_runs(evaluation), indent=2), encoding="ascii")
-    return finish([submitted], plan), evaluation, probes
+    return report, evaluation, probes
 
 
 def _read_inputs(args: argparse.Namespace) -> _Question:
@@ -279,13 +248,6 @@ def _describe_runs(evaluation: Evaluation) -> dict[str, object]:
         "shortened": {name: list(values) for name, values in settings.shrunk.items()} if settings is not None else {},
         "runs": [describe_attempt(attempt) for attempt in (evaluation.base, evaluation.control) if attempt is not None],
     }
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number) or number <= 0:
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
-    return number
 
 
 def _tolerance(text: str) -> float:

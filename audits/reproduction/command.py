@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,26 +28,21 @@ from audits.reproduction.job import (
 from audits.reproduction.page import Reproduction, to_json, to_page, to_text
 from audits.reproduction.phases import measure_phases
 from audits.reproduction.rules import MEMO, deciding
-from verifier.challenge.load import load_challenge
-from verifier.cli.audit import FAIL_ON, exit_code, finish
-from verifier.cli.errors import EXIT_FINDINGS, EXIT_NOTHING, UsageFailure
+from verifier.cli.audit import FAIL_ON, exit_code
+from verifier.cli.errors import EXIT_FINDINGS, UsageFailure
 from verifier.cli.output import add_output_options, check_targets, parse_targets, terminal_width, use_color, write_targets
+from verifier.cli.record import judge_record, open_record, positive_seconds
 from verifier.engine.audit import Plan
 from verifier.engine.context import Context
 from verifier.engine.registry import load_rules
-from verifier.engine.run import decide_record_claim, decide_verdict, run_rules
 from verifier.execution.workspace import CannotPrepare
-from verifier.ledger.claims import headline_runs, is_record_claim
-from verifier.ledger.record import attempt_record, seed_values
+from verifier.ledger.claims import headline_runs
+from verifier.ledger.record import seed_values
 from verifier.ledger.timeline import Budget
-from verifier.report.assemble import assemble
 from verifier.report.formats import render
 from verifier.report.json_report import dump
 from verifier.report.model import Report
 from verifier.rule import Tier
-from verifier.submission.discover import discover
-from verifier.submission.load import load_submission
-from verifier.submission.source import Unreadable
 
 HELP = "run a record again, by its own script or the reference trainer, and compare with its logs"
 EXAMPLE = "verifier reproduce records/track_10min_16mb/2026-04-19_MyRun --toy --evidence again"
@@ -76,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--nproc", type=_count, metavar="N", help="processes under torchrun (default: all GPUs; with --toy one)")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="S", help=f"seconds for one run (default: {FULL_SECONDS:g}, --toy {TOY_SECONDS:g})"
+        "--timeout",
+        type=positive_seconds,
+        metavar="S",
+        help=f"seconds for one run (default: {FULL_SECONDS:g}, --toy {TOY_SECONDS:g})",
     )
     parser.add_argument(
         "--evidence",
@@ -98,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     targets = parse_targets(args, FORMATS)
     check_targets(targets)
     folder: Path = args.folder
-    plan, context = open_record(folder)
+    plan, context = open_record(folder, deciding(load_rules()))
     job = prepare_job(args, context)
     name = folder.resolve().name
     place: Path = args.evidence or Path(f"reproduce-{name}")
@@ -123,26 +120,6 @@ def run(args: argparse.Namespace) -> int:
     if args.fail_on != "never" and contradicts(found):
         return EXIT_FINDINGS
     return exit_code(report, args.fail_on)
-
-
-def open_record(folder: Path) -> tuple[Plan, Context]:
-    """Raises `UsageFailure` when `folder` is not one readable record folder."""
-    try:
-        sources = discover(folder)
-        if len(sources) != 1 or not folder.is_dir():
-            raise UsageFailure(
-                f"{folder} holds {len(sources)} record folders, or is an archive; nothing was run",
-                "name one record folder on disk",
-                EXIT_NOTHING if not sources else 2,
-            )
-        plan = Plan(deciding(load_rules()), load_challenge())
-        submission = load_submission(sources[0], plan.limits)
-    except Unreadable as failure:
-        raise UsageFailure(f"{folder} can't be read: {failure}; nothing was run") from failure
-    main = submission.program.main
-    if main is not None and not (folder / main.path).is_file():
-        raise UsageFailure(f"{folder} is not the record folder itself; nothing was run", f"name {sources[0].label}")
-    return plan, Context(submission, plan.challenge, plan.options)
 
 
 def reproduce(job: Job, evidence: Evidence, name: str, seeds: list[int | None], args: argparse.Namespace) -> Reproduction:
@@ -173,13 +150,7 @@ def reproduce(job: Job, evidence: Evidence, name: str, seeds: list[int | None], 
 def decide(plan: Plan, context: Context, found: Reproduction) -> Report:
     """The report over the rules that a re-run can speak to."""
     context.memo[MEMO] = found
-    tiers = (Tier.DYNAMIC,)
-    answers = run_rules(context, plan.rules, tiers=tiers, seconds=plan.limits.seconds_per_folder)
-    verdict = decide_verdict(answers.results, tiers)
-    claim = decide_record_claim(answers.results, verdict, is_record_claim(context.submission))
-    return finish(
-        [assemble(context, answers, verdict, claim, attempt_record(context.submission, plan.challenge, None, None))], plan
-    )
+    return judge_record(plan, context, plan.rules, Tier.DYNAMIC)
 
 
 def contradicts(found: Reproduction) -> bool:
@@ -218,13 +189,6 @@ def _progress(args: argparse.Namespace, title: str) -> Iterator[Callable[[str], 
             bar.update(task, line=escape("".join(char for char in text if char.isprintable())[:70]))
 
         yield note
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number) or number <= 0:
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
-    return number
 
 
 def _count(text: str) -> int:

@@ -16,13 +16,11 @@ from audits.reproduction.mapping import Mapped, map_record
 from audits.reproduction.reference import TINY, Order, read_catalog, run_reference
 from audits.reproduction.system import describe_record
 from verifier.cli.errors import UsageFailure
+from verifier.cli.record import find_python, refuse_without_sandbox
 from verifier.engine.context import Context
-from verifier.execution.launch import default_python
 from verifier.execution.own_script import Material, rerun_full, rerun_toy
 from verifier.execution.rerun import Rerun
 from verifier.ledger.claims import headline_runs
-from verifier.sandbox.policy import SandboxPolicy
-from verifier.sandbox.tiers import choose_tier
 from verifier.submission.submission import Track
 
 TOY_SECONDS, FULL_SECONDS = 600.0, 5400.0
@@ -49,9 +47,7 @@ class Job:
 def prepare_job(args: argparse.Namespace, context: Context) -> Job:
     """Check what can be checked before anything runs. Raises `UsageFailure`."""
     own = args.runner == "own"
-    python: Path = (args.python or default_python()).absolute()
-    if not python.is_file():
-        raise UsageFailure(f"--python {python}: no such file; nothing was run")
+    python = find_python(args.python)
     if own and context.submission.program.main is None:
         raise UsageFailure(
             f"{args.folder} has no training script; nothing was run", "--runner reference needs settings in README or logs, too"
@@ -83,12 +79,7 @@ def prepare_job(args: argparse.Namespace, context: Context) -> Job:
                 "--nproc 1 runs confined; --unsafe-no-sandbox runs all GPUs with your own rights: for a machine that holds nothing else",
             )
     if own:
-        state = choose_tier(SandboxPolicy())
-        if not state.available and not args.unsafe_no_sandbox:
-            raise UsageFailure(
-                f"nothing was run: this machine can't confine the script ({state.reason})",
-                "run on a machine with bubblewrap, user namespaces or Landlock; --unsafe-no-sandbox runs it with your own rights",
-            )
+        refuse_without_sandbox(args.unsafe_no_sandbox)
     mapped = None if own else map_to_preset(context, python, args.preset)
     seconds = args.timeout or (TOY_SECONDS if args.toy else FULL_SECONDS)
     return Job(context, args.folder, python, machine, own, args.toy, processes, seconds, args.unsafe_no_sandbox, mapped, material)

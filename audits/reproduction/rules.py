@@ -20,8 +20,20 @@ MEMO = "reproduction"
 
 
 def deciding(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The same rules; those that a re-run can speak to ask it and count as dynamic."""
-    return tuple(replace(rule, check=CHECKS[rule.code], tier=Tier.DYNAMIC) if rule.code in CHECKS else rule for rule in rules)
+    """The same rules; those that a re-run can speak to ask it too and count as dynamic."""
+    return tuple(
+        replace(rule, check=_with_the_folder(rule), tier=Tier.DYNAMIC) if rule.code in CHECKS else rule for rule in rules
+    )
+
+
+def _with_the_folder(rule: Rule) -> Callable[[Context], Decision]:
+    """A re-run is another run: it clears nothing of what the logs show."""
+
+    def check(context: Context) -> Decision:
+        stated = rule.check(context)
+        return stated if stated.outcome in (Outcome.FAIL, Outcome.REVIEW) else CHECKS[rule.code](context)
+
+    return check
 
 
 def decide_train_time(context: Context) -> Decision:

@@ -13,6 +13,7 @@ import pytest
 from audits.dynamic import command
 from audits.dynamic.rules import PROBES
 from fixtures.probes import write_folder
+from verifier.cli import record
 from verifier.cli.errors import UsageFailure
 from verifier.execution import experiment
 from verifier.execution.experiment import Experiment
@@ -36,7 +37,7 @@ needs_runs = pytest.mark.skipif(
 
 
 def test_a_machine_without_a_sandbox_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command, "choose_tier", lambda policy: TierState(Tier.UNSAFE, False, "no namespaces", ()))
+    monkeypatch.setattr(record, "choose_tier", lambda policy: TierState(Tier.UNSAFE, False, "no namespaces", ()))
     with pytest.raises(UsageFailure, match="can't confine") as failure:
         call(str(write_folder(tmp_path, "plain")))
     assert "--unsafe-no-sandbox" in failure.value.hint

@@ -19,6 +19,7 @@ from audits.reproduction.mapping import Mapped
 from audits.reproduction.reference import Order
 from fixtures.probes import write_folder
 from tests.audits.reproduction.samples import log_text, rerun
+from verifier.cli import record
 from verifier.cli.errors import UsageFailure
 from verifier.execution.own_script import Material
 from verifier.execution.rerun import Rerun
@@ -58,7 +59,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return rerun(log_text(seed or 0), seed or 0)
 
     monkeypatch.setattr(job, "inspect_machine", lambda python: machine())
-    monkeypatch.setattr(job, "choose_tier", lambda policy: TierState(Tier.LANDLOCK, True, "", ()))
+    monkeypatch.setattr(record, "choose_tier", lambda policy: TierState(Tier.LANDLOCK, True, "", ()))
     monkeypatch.setattr(command, "run_seed", run_seed)
     return asked
 
@@ -199,7 +200,7 @@ def test_a_record_without_a_preset_is_refused_by_what_it_has(
 
 
 def test_a_reference_run_gets_the_record_s_settings_at_full_size_only(folder: Path, tmp_path: Path) -> None:
-    _, asked = command.open_record(folder)
+    _, asked = record.open_record(folder, ())
     mapped = Mapped("scylla-gptq", overrides={"MATRIX_LR": "0.03"})
     full = Job(
         asked,

@@ -13,7 +13,8 @@ from audits.reproduction.rules import CHECKS, MEMO, deciding
 from tests.audits.reproduction.samples import ELSEWHERE, FULL, MODEL_BYTES, SCRIPT_BYTES, TOY, log_text, pair
 from tests.builders import context
 from verifier.engine.registry import load_rules
-from verifier.rule import Outcome, Tier
+from verifier.evidence import Location
+from verifier.rule import Decision, Finding, Outcome, Tier
 
 
 def outcomes(one: Pair, conditions: Conditions = FULL) -> dict[str, Outcome]:
@@ -50,6 +51,17 @@ def test_the_score_contradicts_only_where_it_can() -> None:
         one = pair(log_text(), log_text(bpb=1.2))
         found = Reproduction("x", "own", conditions, None, (one,), compare([one], [1.08], conditions), ())
         assert contradicts(found) is wanted
+
+
+@pytest.mark.parametrize("shown", [Outcome.FAIL, Outcome.REVIEW])
+def test_a_re_run_clears_nothing_that_the_logs_show(shown: Outcome) -> None:
+    accusing = Decision.of([Finding(shown, "the log shows 620 s", (Location("train.log", 7),))])
+    rule = replace(next(one for one in load_rules() if one.code == "TIM001"), check=lambda context: accusing)
+    one = pair(log_text(), log_text())
+    asked = context()
+    asked.memo[MEMO] = Reproduction("x", "own", FULL, None, (one,), compare([one], [1.08], FULL), ())
+    assert CHECKS["TIM001"](asked).outcome is Outcome.PASS
+    assert deciding([rule])[0].decide(asked).outcome is shown
 
 
 def test_only_these_rules_change() -> None:
