@@ -17,6 +17,8 @@ MARKED = 40
 CURVES = 16
 START_SHARE = 0.1
 """The first tenth of the steps doesn't set the scale: losses fall from 11 there and would flatten the rest."""
+FEW = 4
+"""With fewer points after it, all set the scale."""
 
 
 def draw_curves(identity: str, title: str, unit: str, curves: Sequence[Curve]) -> str | None:
@@ -26,7 +28,8 @@ def draw_curves(identity: str, title: str, unit: str, curves: Sequence[Curve]) -
     if not drawn:
         return None
     last = max(points[-1][0] for _, points in drawn)
-    low, high = _range([value for _, points in drawn for step, value in points if step >= START_SHARE * last])
+    late = [value for _, points in drawn for step, value in points if step >= START_SHARE * last]
+    low, high = _range(late if len(late) >= FEW else [value for _, points in drawn for _, value in points])
     entries = [("line", f"line s{index % SERIES}", _name(curve)) for index, (curve, _) in enumerate(drawn)]
     head, below = legend(entries, 14)
     frame = Frame(HEIGHT + below, 58, 20, below, 38, 0, max(last, 1), low, high)
