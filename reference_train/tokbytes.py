@@ -20,7 +20,6 @@ from reference_train.shards import Tokens, find_shards, read_all
 
 BYTE_VOCAB = 260
 BYTE_OFFSET = 4
-BYTE_BOS = 1
 SPACE_MARK = "\u2581"
 WITHDRAWN_TABLES = {"d852ac7fa9c72662": "the Scylla table of PR 1143, withdrawn: it counts 4 to 6.5 % too many bytes"}
 

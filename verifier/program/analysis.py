@@ -13,7 +13,7 @@ from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_co
 from verifier.program.events import Event, Trace
 from verifier.program.interpreter import Interpreter, Text
 from verifier.program.library import NATIVE
-from verifier.program.machine import Budget
+from verifier.program.state import Budget
 from verifier.program.values import Site
 from verifier.program.witness import LogLine, Switch, Witness, tested_switches, witness_branches
 from verifier.submission.python_tree import ParsedTree

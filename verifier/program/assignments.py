@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 
 from verifier.program.expressions import Expressions
-from verifier.program.machine import has_tokens
 from verifier.program.scope import Scope
 from verifier.program.values import (
     NO_LABELS,
@@ -20,6 +19,7 @@ from verifier.program.values import (
     Seq,
     Site,
     Value,
+    has_tokens,
     join,
     join_labels,
     labels_of,

@@ -19,7 +19,6 @@ class Lookup:
     default: ast.expr | None
     kind: str | None = None
     """Known for helper calls; else read from what surrounds the lookup."""
-    fixed_default: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from verifier.evidence import Location, Problem
 from verifier.program.events import Trace
 from verifier.program.library import NATIVE
-from verifier.program.machine import Budget, OutOfBudget
 from verifier.program.methods import Methods
 from verifier.program.scope import ModuleText, Scope
+from verifier.program.state import Budget, OutOfBudget
 from verifier.program.values import Instance, Lib, Site, Value, constant
 from verifier.program.witness import Witness
 

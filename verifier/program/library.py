@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from verifier.program.builtins import Builtins
-from verifier.program.machine import Budget, has_tokens
 from verifier.program.operators import is_small
 from verifier.program.paths import fragments, message, source_of
 from verifier.program.scope import Scope
+from verifier.program.state import Budget
 from verifier.program.values import (
     NO_LABELS,
     NONE,
@@ -28,6 +28,7 @@ from verifier.program.values import (
     Site,
     Value,
     constant,
+    has_tokens,
     join_labels,
     labels_of,
 )

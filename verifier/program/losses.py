@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 
 from verifier.program.containers import Containers
-from verifier.program.machine import has_tokens
 from verifier.program.values import (
     NONE,
     Args,
@@ -14,6 +13,7 @@ from verifier.program.values import (
     Seq,
     Site,
     Value,
+    has_tokens,
     labels_of,
 )
 

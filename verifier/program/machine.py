@@ -1,15 +1,15 @@
-"""The state of an abstract execution and what all parts of the interpreter share: budgets, events, changes of state."""
+"""What all parts of the interpreter share: events, places, and changes of what models and arrays hold."""
 
 from __future__ import annotations
 
 import ast
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from verifier.evidence import Location, Problem
 from verifier.program.events import Branch, Event, Guard, LoopInfo
 from verifier.program.scope import Scope
+from verifier.program.state import Budget, OutOfBudget, State
 from verifier.program.values import (
     KEPT_ITEMS,
     NO_LABELS,
@@ -24,6 +24,7 @@ from verifier.program.values import (
     Site,
     Value,
     adopt,
+    has_tokens,
     join,
     join_labels,
     joined,
@@ -37,77 +38,6 @@ VIEWS = frozenset({"index", "element", ".view", ".reshape", ".flatten", ".t", ".
 """Results that share memory with their receiver: an in-place change of them changes it."""
 MAX_EVENTS = 40_000
 MAX_FRAMES = 40
-SOURCES = ("val", "train", "val-bytes", "shards", "text")
-
-
-class OutOfBudget(Exception):
-    """The execution took more steps, events or time than it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    steps: int = 700_000
-    seconds: float = 6.0
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a model's method does, in terms of its parameters: its result and the events it causes."""
-
-    result: Value
-    events: tuple[Event, ...]
-    parameters: tuple[Label, ...]
-    captured: tuple[tuple[Data, Labels], ...]
-    """What it reads besides its arguments and the model's state, with the labels that it had."""
-
-
-@dataclass(slots=True)
-class State:
-    """Everything that changes during an execution."""
-
-    config: Mapping[str, str]
-    budget: Budget
-    steps: int = 0
-    serial: int = 0
-    events: list[Event] = field(default_factory=list)
-    guards: list[Guard] = field(default_factory=list)
-    skips: dict[tuple[tuple[int, int], ...], Labels] = field(default_factory=dict)
-    """What the conditions depend on that may have left an iteration before its end, by iteration."""
-    loops: list[tuple[int, int]] = field(default_factory=list)
-    stack: list[Site] = field(default_factory=list)
-    functions: list[str] = field(default_factory=list)
-    grad: bool = True
-    conditions: list[Site] = field(default_factory=list)
-    """Conditions that are known to hold around the current statement."""
-    overruled: set[Site] = field(default_factory=set)
-    """Conditions that the settings decide otherwise than a log line."""
-    passes: int = 1
-    """Iterations of the loops around the current statement, multiplied."""
-    fork_serial: int = 0
-    """Objects younger than this were made on the current, possibly not taken, path: their fields can be replaced."""
-    symbolic: list[int] = field(default_factory=list)
-    """Summaries being made, by their serial: reads of model state are then symbolic."""
-    captured: dict[int, tuple[Data, Labels]] = field(default_factory=dict)
-    """Names read by the summary being made, by identity."""
-    escapes: int = 0
-    """In-place changes that outlive the method being summarised."""
-    pending: list[Event] = field(default_factory=list)
-    """Backward passes since the gradients were cleared."""
-    stepped: bool = False
-    disk: dict[str, Value] = field(default_factory=dict)
-    hooks: list[tuple[Instance, Value]] = field(default_factory=list)
-    reached: dict[Site, bool] = field(default_factory=dict)
-    called: dict[str, Site] = field(default_factory=dict)
-    branches: dict[Site, tuple[str, list[bool | None]]] = field(default_factory=dict)
-    loop_keys: dict[tuple[Site, ...], int] = field(default_factory=dict)
-    loop_infos: dict[int, LoopInfo] = field(default_factory=dict)
-    problems: dict[tuple[str, str], Problem] = field(default_factory=dict)
-    summaries: dict[object, Summary | None] = field(default_factory=dict)
-    kept: list[Value] = field(default_factory=list)
-    modules: dict[str, Scope] = field(default_factory=dict)
-    replaced: dict[str, Value] = field(default_factory=dict)
-    """Attributes of libraries that the program assigns to."""
-    deadline: float = 0.0
 
 
 class Machine:
@@ -481,8 +411,3 @@ def _is_learned(leaf: Data) -> bool:
         return True
     wanted = leaf.argument("requires_grad") if leaf.op.startswith("call:torch.") else None
     return isinstance(wanted, Data) and wanted.const is True
-
-
-def has_tokens(labels: Labels) -> bool:
-    """Whether data of shards, a loss or a parameter of a summary is behind it."""
-    return any(label[0] in ("src", "score", "param") for label in labels)

@@ -6,7 +6,6 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from verifier.program.library import NATIVE, Library
-from verifier.program.machine import has_tokens
 from verifier.program.operators import is_small
 from verifier.program.paths import fragments, source_of
 from verifier.program.scope import Scope, scope_of
@@ -27,6 +26,7 @@ from verifier.program.values import (
     Value,
     child_instances,
     constant,
+    has_tokens,
     join_labels,
     labels_of,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 
-from verifier.program.machine import has_tokens
 from verifier.program.operators import Operators
 from verifier.program.scope import Scope, scope_of
 from verifier.program.values import (
@@ -21,6 +20,7 @@ from verifier.program.values import (
     Site,
     Value,
     constant,
+    has_tokens,
     join,
     join_labels,
     labels_of,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from verifier.program.attributes import Attributes
-from verifier.program.machine import Summary, has_tokens
 from verifier.program.scope import Scope
+from verifier.program.state import Summary
 from verifier.program.values import (
     NO_LABELS,
     Choice,
@@ -20,6 +20,7 @@ from verifier.program.values import (
     Seq,
     Site,
     Value,
+    has_tokens,
 )
 
 

@@ -284,6 +284,11 @@ def labels_of(value: Value, depth: int = 0) -> Labels:
     return NO_LABELS
 
 
+def has_tokens(labels: Labels) -> bool:
+    """Whether data of shards, a loss or a parameter of a summary is behind it."""
+    return any(label[0] in ("src", "score", "param") for label in labels)
+
+
 def is_scored(value: Value) -> bool:
     """Whether a loss flows into it."""
     return any(label[0] == "score" for label in labels_of(value))
