@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_links_and_missing_files_are_refused(folder: Path) -> None:
         read_observations(folder)
     (folder / "losses.f32").symlink_to("/dev/zero")
     with pytest.raises(BadRecord):
+        read_observations(folder)
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "losses.f32"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_without_waiting(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(BadRecord, match="no regular file"):
         read_observations(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.limits import MIB
+from verifier.sandbox.results import Refused, ResultLimits, read_records, read_regular
 
 EVENT_FILE = 256 * MIB
 ARRAY_FILE = 256 * MIB
@@ -121,8 +121,8 @@ def read_observations(folder: Path, trunk: Observations | None = None) -> Observ
         counted = _array(folder / "counted.i64", np.dtype("<i8"))
         logs = _array(folder / "logs.f64", np.dtype("<f8"))
         events = _events(folder / "events.jsonl")
-    except OSError as failure:
-        raise BadRecord(f"the record can't be read: {failure.strerror}") from failure
+    except Refused as refused:
+        raise BadRecord(f"the record can't be read: {refused}") from refused
     # A killed run may have flushed one array further than another.
     length = min(len(values) for values in arrays)
     if trunk is not None:
@@ -154,25 +154,16 @@ def _join(trunk: Observations, branch: Observations) -> Observations:
 
 
 def _array(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:
-    if path.is_symlink() or path.stat().st_size > ARRAY_FILE:
-        raise BadRecord(f"{path.name} is larger than {ARRAY_FILE} bytes, or a link")
-    data = path.read_bytes()
+    data = read_regular(path, ARRAY_FILE)
     return np.frombuffer(data[: len(data) - len(data) % kind.itemsize], dtype=kind)
 
 
 def _events(path: Path) -> tuple[Event, ...]:
-    if path.is_symlink() or path.stat().st_size > EVENT_FILE:
-        raise BadRecord(f"{path.name} is larger than {EVENT_FILE} bytes, or a link")
+    data = read_regular(path, EVENT_FILE)
     events: list[Event] = []
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        if len(line) > LINE or len(events) >= EVENTS:
-            raise BadRecord("the record holds a line or a number of lines that the recorder does not write")
-        try:
-            entries = json.loads(line)
-            number, kind = entries.pop("n"), entries.pop("kind")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
-            raise BadRecord("the record holds a line that is no event") from failure
+    for entries in read_records(data, ResultLimits(records=EVENTS, line=LINE)) if data else ():
+        number, kind = entries.pop("n", None), entries.pop("kind", None)
         if not isinstance(number, int) or not isinstance(kind, str):
             raise BadRecord("the record holds a line that is no event")
-        events.append(Event(number, kind, entries))
+        events.append(Event(number, kind, dict(entries)))
     return tuple(events)
