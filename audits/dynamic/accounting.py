@@ -38,9 +38,8 @@ def probe_bpb(experiment: Experiment) -> Probe:
             BPB, Outcome.PASS, f"printed {printed.text}, recomputed {bpb:.8f}", NOT_SEEN_BPB, measured, limit, facts=facts
         )
     summary = f"printed {printed.text}, recomputed {bpb:.6f}: the script counts {ratio:.4f} times the true {total} bytes"
-    # More bytes than there are make the score better; fewer make it worse and are no gain to anybody.
-    outcome = Outcome.FAIL if ratio > 1.001 else Outcome.REVIEW
-    return Probe(BPB, outcome, summary, NOT_SEEN_BPB, measured, limit, facts=facts)
+    # A table of the submission's own tokenizer is wrong for the toy tokenizer, however right it is: only the program can tell.
+    return Probe(BPB, Outcome.REVIEW, summary, NOT_SEEN_BPB, measured, limit, facts=facts)
 
 
 def probe_size(experiment: Experiment) -> Probe:

@@ -34,7 +34,7 @@ from verifier.engine.registry import load_rules
 from verifier.execution.bench import Bench, Budget
 from verifier.execution.evaluation import MEMORY, Inputs, evaluate_once
 from verifier.execution.experiment import settings_listed
-from verifier.execution.settings import ToySettings, shorten
+from verifier.execution.settings import ToySettings, lengthen, shorten
 from verifier.execution.torch_file import FILE, check_artifact
 from verifier.execution.workspace import CannotPrepare
 from verifier.ledger.configuration import documented_command
@@ -185,8 +185,17 @@ def _evaluate(context: Context, args: argparse.Namespace, question: _Question, p
     checked = check_artifact(question.artifact)
     logs = (question.log,) if question.log is not None else tuple(filter(None, map(_logged, submission.runs)))
     settings = _settings(context, args.folder, question)
-    known = bool(question.stated or documented_command(submission) is not None or any(one.run.config for one in logs))
-    made = Evaluation(checked, question.validation, settings, logs=logs, tolerance=args.tolerance, settings_known=known)
+    longer = lengthen(settings)
+    made = Evaluation(
+        checked,
+        question.validation,
+        settings,
+        logs=logs,
+        tolerance=args.tolerance,
+        settings_known=documented_command(submission) is not None or any(one.run.config for one in logs),
+        known_sets=frozenset(row.val_tokens for row in context.challenge.streams),
+        varied=longer is not None,
+    )
     if checked.refused:
         return replace(made, why_not=f"the artifact was not loaded: {checked.refused[0]}")
     if main is None:
@@ -212,7 +221,7 @@ def _evaluate(context: Context, args: argparse.Namespace, question: _Question, p
         made = replace(made, base=evaluate_once(bench, inputs, settings, "base", TRAINED_ON[0]))
         if not needs_control(made):
             return made
-        return replace(made, control=evaluate_once(bench, inputs, settings, "control", TRAINED_ON[1]))
+        return replace(made, control=evaluate_once(bench, inputs, longer or settings, "control", TRAINED_ON[1]))
     except CannotPrepare as failure:
         return replace(made, why_not=str(failure))
 

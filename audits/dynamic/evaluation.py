@@ -13,7 +13,7 @@ from audits.dynamic.evaluation_bytes import ValidationSet
 from audits.dynamic.probe import CAPTURE_INCOMPLETE, Probe
 from verifier.evidence import Number
 from verifier.execution.bench import Attempt
-from verifier.execution.evaluation import FreshRun, scored_again
+from verifier.execution.evaluation import FreshRun, same_losses
 from verifier.execution.passes import Pass
 from verifier.execution.settings import ToySettings
 from verifier.execution.torch_file import ArtifactFile
@@ -103,8 +103,8 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything that one call of the command did. `control` is the repetition on other training tokens, made where the scores differ from the
-    log; `why_not` says why nothing was run; `logs` are the lines that the fresh score is compared with."""
+    """Everything that one call of the command did. `control` is the repetition on other training tokens, and more of them, made where the scores
+    differ from the log; `why_not` says why nothing was run; `logs` are the lines that the fresh score is compared with."""
 
     file: ArtifactFile
     validation: ValidationSet | None = None
@@ -115,7 +115,11 @@ class Evaluation:
     tolerance: float = DEVICE
     why_not: str = ""
     settings_known: bool = True
-    """Whether a log's dump, a documented command or the user says under which settings the artifact was scored."""
+    """Whether a log's dump or a documented command says under which settings the artifact was scored."""
+    known_sets: frozenset[int] = frozenset()
+    """Numbers of targets of the contest's validation sets."""
+    varied: bool = True
+    """Whether the repetition trained for another number of steps as well."""
 
     @cached_property
     def run(self) -> FreshRun | None:
@@ -327,13 +331,38 @@ def _doubt(evaluation: Evaluation, logged: LoggedScore, difference: float) -> st
     if difference <= evaluation.tolerance:
         return f"within the tolerance of {evaluation.tolerance:g}, little enough to be another device's arithmetic"
     if not evaluation.settings_known:
-        return "no log, command or --set says under which settings the artifact was scored"
+        return "no log and no documented command says under which settings the artifact was scored"
     world = logged.run.world_size.text if logged.run.world_size is not None else "8"
+    other = _another_set(evaluation, logged)
+    if other:
+        return other
+    if not evaluation.varied:
+        return "the script has no setting for the length of its training: whether the score depends on it is not known"
     if evaluation.stateful and world != "1":
         return f"{evaluation.stateful}, and the log's {world} ranks may have done so in another order than one"
     if evaluation.stateful and difference <= AMPLIFIED * evaluation.tolerance:
         return f"{evaluation.stateful}, which amplifies the rounding of another device"
     return ""
+
+
+def _another_set(evaluation: Evaluation, logged: LoggedScore) -> str:
+    """Why the log's score may be of other targets than the fresh one; empty when it is of the same."""
+    score, run = evaluation.score, evaluation.run
+    assert score is not None
+    assert run is not None
+    total = score.targets + score.missing
+    printed = logged.run.val_tokens.text.replace(",", "") if logged.run.val_tokens is not None else ""
+    # Scripts drop what does not fill a last row: before they print the number, or after it.
+    if score.missing >= run.row_lengths[0]:
+        return f"only {score.targets} of {total} targets are counted, and the log's score may be of others"
+    if not printed.isdecimal():
+        same = total in evaluation.known_sets
+        return "" if same else f"the log does not say how many tokens it scored, and {total} is no set of the contest"
+    stated = int(printed)
+    # Some print the stream's tokens, the first of which is no target.
+    if -1 <= total - stated < run.row_lengths[0]:
+        return ""
+    return f"the log scored {stated} tokens and the given ones are {total}: another validation set"
 
 
 def answer_probes(evaluation: Evaluation) -> dict[str, Probe]:
@@ -389,7 +418,7 @@ def why_not_the_artifact(evaluation: Evaluation) -> str:
     again = _fresh_run(control)
     if again is None or again.fresh is None or evaluation.scored is None or evaluation.run is None:
         return f"the repetition on other training tokens gave no score: {control.failure or CAPTURE_INCOMPLETE}"
-    if not scored_again(evaluation.run, again, evaluation.scored, again.fresh):
+    if not same_losses(evaluation.scored, again.fresh):
         return "a repetition on other training tokens gives other scores: they depend on more than the artifact"
     return ""
 

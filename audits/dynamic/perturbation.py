@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from audits.dynamic.probe import CAPTURE_INCOMPLETE, Probe, not_completed
+from audits.dynamic.probe import CAPTURE_INCOMPLETE, Probe, not_completed, sites_of
 from verifier.execution.experiment import Comparison, Experiment, score_table
 from verifier.execution.passes import Pass, Run
 from verifier.rule import Measured, Outcome
@@ -86,7 +86,7 @@ def judge(pair: Comparison, experiment: Experiment) -> Probe:
         proven = captured and late < len(moved) and largest >= ROUNDING
         return Probe(
             NAME, Outcome.FAIL if proven else Outcome.REVIEW, summary, NOT_SEEN, count, Measured(0, "targets"),
-            sites=_sites(base.run, one, moved), facts=facts,
+            sites=sites_of(base.run, one, moved[:1]), facts=facts,
         )  # fmt: skip
     if not captured:
         summary = f"{CAPTURE_INCOMPLETE}; the {compared} losses that were seen before the change did not move"
@@ -143,10 +143,3 @@ def _first_formed(scored: Pass) -> dict[int, int]:
         if position >= 0:
             formed.setdefault(position, number)
     return formed
-
-
-def _sites(run: Run, scored: Pass, moved: list[int]) -> tuple[str, ...]:
-    """Where the first of the moved losses was formed."""
-    numbers = set(scored.numbers[scored.positions == moved[0]].tolist())
-    events = run.observations.of("scores", "logs")
-    return tuple(dict.fromkeys(event.text("site") for event in events if event.number in numbers and event.text("site")))[:3]

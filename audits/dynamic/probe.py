@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from verifier.execution.experiment import Attempt, Experiment
+from verifier.execution.passes import Pass, Run
 from verifier.rule import Measured, Outcome
 
 
@@ -47,3 +49,10 @@ def not_completed(name: str, attempt: Attempt | None, experiment: Experiment, no
 
 
 CAPTURE_INCOMPLETE = "capture incomplete: the printed final loss does not follow from the losses that were seen being formed"
+
+
+def sites_of(run: Run, scored: Pass, places: Iterable[int]) -> tuple[str, ...]:
+    """Where the losses at these positions were formed (three places at most)."""
+    numbers = {int(number) for place in places for number in scored.numbers[scored.positions == place]}
+    events = run.observations.of("scores", "logs")
+    return tuple(dict.fromkeys(event.text("site") for event in events if event.number in numbers and event.text("site")))[:3]

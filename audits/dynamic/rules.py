@@ -9,18 +9,21 @@ from audits.dynamic.access import probe_access
 from audits.dynamic.accounting import probe_bpb, probe_size
 from audits.dynamic.canary import probe_canary
 from audits.dynamic.coverage import probe_coverage
-from audits.dynamic.order import probe_artifact_updates, probe_order
+from audits.dynamic.order import ARTIFACT, ORDER, probe_artifact_updates, probe_order
+from audits.dynamic.perturbation import NAME as PREFIX
 from audits.dynamic.perturbation import probe_prefix
 from audits.dynamic.probe import Probe
 from audits.dynamic.settings import probe_documented
 from audits.dynamic.target_swap import FULL, PLAIN, probe_full_swap, probe_swap
-from audits.dynamic.together import join, widen
+from audits.dynamic.together import Check, join, widen
 from verifier.engine.context import Context
 from verifier.evidence import Location, excerpt
 from verifier.execution.experiment import Experiment
 from verifier.rule import Confidence, Decision, Finding, Outcome, Rule, Tier
 
 MEMO = "probes"
+MIXTURES = ("NGR001", "NGR002", "MIX001", "MIX002", "PPM001", "SLT001")
+"""Rules by which the program can show what a transformed copy shows: that no distribution stands behind the score."""
 PROBES: tuple[Callable[[Experiment], Probe], ...] = (
     probe_canary, probe_prefix, probe_swap, probe_full_swap, probe_order, probe_artifact_updates, probe_coverage, probe_bpb, probe_size, probe_access,
     probe_documented,
@@ -30,8 +33,14 @@ TOY = "at toy size, on one CPU process, under the settings of the run"
 
 def answer_probes(experiment: Experiment) -> dict[str, Probe]:
     """All probes by name."""
-    answers = [probe(experiment) for probe in PROBES]
-    return {answer.name: answer for answer in answers}
+    answers = {answer.name: answer for answer in (probe(experiment) for probe in PROBES)}
+    prefix = answers[PREFIX]
+    for name in (ORDER, ARTIFACT):
+        # Such a step may have been taken on a copy that is thrown away, or on a loss that leaves the target out: then a human looks.
+        if answers[name].outcome is Outcome.FAIL and prefix.outcome is not Outcome.FAIL:
+            reason = f"{answers[name].summary}; whether that reaches the scores is not shown: {prefix.summary}"
+            answers[name] = replace(answers[name], outcome=Outcome.REVIEW, summary=reason)
+    return answers
 
 
 def deciding(rules: Iterable[Rule], context: Context | None = None) -> tuple[Rule, ...]:
@@ -41,27 +50,29 @@ def deciding(rules: Iterable[Rule], context: Context | None = None) -> tuple[Rul
     added: dict[str, Decision] = {}
     if context is not None:
         added = widen(rules, context, _probes(context), lambda probe: _follow(context, probe, f"{probe.summary} ({TOY})"))
-    return tuple(_dynamic(rule, added.get(rule.code)) for rule in rules)
+    checks = {**CHECKS, "NRM001": lambda context: decide_normalization(context, rules)}
+    return tuple(_dynamic(rule, checks.get(rule.code), added.get(rule.code)) for rule in rules)
 
 
-def _dynamic(rule: Rule, decision: Decision | None) -> Rule:
-    if rule.code in CHECKS:
+def _dynamic(rule: Rule, check: Check | None, decision: Decision | None) -> Rule:
+    if check is not None:
         if rule.tier is Tier.DYNAMIC:  # nothing but an execution says anything
-            return replace(rule, check=CHECKS[rule.code])
-        return replace(rule, check=lambda context: join(CHECKS[rule.code](context), rule.check(context)), tier=Tier.DYNAMIC)
+            return replace(rule, check=check)
+        return replace(rule, check=lambda context: join(check(context), rule.check(context)), tier=Tier.DYNAMIC)
     if decision is not None:
         return replace(rule, check=lambda context: decision, tier=Tier.DYNAMIC)
     return rule
 
 
 def decide_causality(context: Context) -> Decision:
-    prefix = _probes(context)["prefix-perturbation"]
+    prefix = _probes(context)[PREFIX]
     return _follow(context, prefix, f"{prefix.summary} ({TOY})")
 
 
-def decide_normalization(context: Context) -> Decision:
+def decide_normalization(context: Context, rules: Iterable[Rule]) -> Decision:
+    """`rules`: what the program shows of mixtures. A copy whose numbers were changed proves nothing alone."""
     probes = _probes(context)
-    canary, prefix, order = probes["noise-canary"], probes["prefix-perturbation"], probes["score-before-update"]
+    canary, prefix, order = probes["noise-canary"], probes[PREFIX], probes[ORDER]
     swaps = (probes[PLAIN], probes[FULL])
     doubted = [probe for probe in (*swaps, canary) if probe.outcome in (Outcome.FAIL, Outcome.REVIEW)]
     if doubted:
@@ -72,6 +83,8 @@ def decide_normalization(context: Context) -> Decision:
                 "probabilities can't be judged apart from it"
             )
         worst = next((probe for probe in doubted if probe.outcome is Outcome.FAIL), doubted[0])
+        if worst.outcome is Outcome.FAIL and worst.name == FULL and not _mixes(context, rules):
+            worst = replace(worst, outcome=Outcome.REVIEW)
         seen = "; ".join(f"{probe.name}: {probe.summary}" for probe in (worst, *(one for one in doubted if one is not worst)))
         seem = "" if worst.outcome is Outcome.FAIL else "seem to "
         return _follow(context, worst, f"the probabilities that the scores imply {seem}sum to another number than one: {seen}")
@@ -92,25 +105,26 @@ def decide_normalization(context: Context) -> Decision:
     return Decision.not_available(f"{missing.name}: {missing.summary}")
 
 
+def _mixes(context: Context, rules: Iterable[Rule]) -> bool:
+    """Whether the program itself is accused of a mixture that is none."""
+    return any(rule.check(context).outcome in (Outcome.FAIL, Outcome.REVIEW) for rule in rules if rule.code in MIXTURES)
+
+
 def decide_adaptation(context: Context) -> Decision:
     """TTT001: steps after the artifact was written (those before it are TTT002's)."""
     probes = _probes(context)
-    order, artifact = probes["score-before-update"], probes["updates-before-artifact"]
-    if order.outcome is Outcome.FAIL and order.facts.get("trained_after_artifact") == 0:
+    order, artifact = probes[ORDER], probes[ARTIFACT]
+    if order.outcome in (Outcome.FAIL, Outcome.REVIEW) and order.facts.get("trained_after_artifact") == 0:
         return Decision.not_applicable(f"every such step came before the artifact was written: {artifact.summary}")
     return _with_effect(context, order)
 
 
 def decide_prequant(context: Context) -> Decision:
-    return _with_effect(context, _probes(context)["updates-before-artifact"])
+    return _with_effect(context, _probes(context)[ARTIFACT])
 
 
 def _with_effect(context: Context, probe: Probe) -> Decision:
-    """A step that shows in no score may have been taken on a copy that is thrown away: then a human looks."""
-    prefix = _probes(context)["prefix-perturbation"]
-    if probe.outcome is Outcome.FAIL and prefix.outcome is not Outcome.FAIL:
-        reason = f"{probe.summary}; whether that reaches the scores is not shown: {prefix.summary}"
-        return _follow(context, replace(probe, outcome=Outcome.REVIEW), reason)
+    prefix = _probes(context)[PREFIX]
     if probe.outcome is Outcome.FAIL:
         return _follow(context, probe, f"{probe.summary}; {prefix.summary}")
     if probe.outcome is Outcome.PASS and prefix.outcome is not Outcome.PASS:
@@ -178,9 +192,8 @@ def _experiment(context: Context) -> Experiment:
     return held if isinstance(held, Experiment) else Experiment(why_not="nothing was run")
 
 
-CHECKS: dict[str, Callable[[Context], Decision]] = {
+CHECKS: dict[str, Check] = {
     "CAU002": decide_causality,
-    "NRM001": decide_normalization,
     "TTT001": decide_adaptation,
     "TTT002": decide_prequant,
 }

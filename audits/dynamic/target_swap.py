@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from audits.dynamic.probe import CAPTURE_INCOMPLETE, Probe, not_completed
+from audits.dynamic.probe import CAPTURE_INCOMPLETE, Probe, not_completed, sites_of
 from verifier.execution.experiment import Experiment, Swap, same_scores, score_table
 from verifier.execution.passes import Pass, Run
 from verifier.rule import Measured, Outcome
@@ -25,7 +25,7 @@ NOT_SEEN = "positions other than the swapped ones; tables whose keys do not meet
 NOT_SEEN_FULL = (
     "the script as it is: this is a transformed copy, with large powers of two shrunk so that its tables are as full as real ones"
 )
-SURE, EXACT = 0.01, 1e-3
+SURE, EXACT = 0.03, 1e-3
 """Above 1 by more than the first is no rounding of any precision that losses are kept in; within the second it is 1."""
 
 
@@ -66,7 +66,7 @@ def _answer(name: str, experiment: Experiment, swap: Swap | None, not_seen: str,
         doubt = f"a copy with a swapped token does not score as a run from the start on that token does{label}"
         return Probe(name, Outcome.NOT_AVAILABLE, doubt, not_seen, stage="end")
     sums = {place: sum_over(swap, trunk, trunk.final, place) for place in dict.fromkeys(place for place, _ in swap.orders)}
-    return judge(name, sums, trunk.data.tokenizer.size, not_seen, label, _sites(trunk, trunk.final, sums))
+    return judge(name, sums, trunk.data.tokenizer.size, not_seen, label, sites_of(trunk, trunk.final, sums))
 
 
 def judge(
@@ -100,10 +100,13 @@ def judge(
     if not few:
         summary = f"only some alternatives were scored in the time there was ({listed}){label}"
         return Probe(name, Outcome.NOT_AVAILABLE, summary, not_seen, measured, limit, stage="scoring", facts=facts)
-    least = min(entry[0] for entry in whole.values()) if whole else 1.0
+    least = min((entry[0] for entry in whole.values()), default=1.0)
     if least < 1 - SURE:
         summary = f"the probabilities of all alternatives sum to {least:.6g}, which wastes some ({listed}){label}"
         return Probe(name, Outcome.REVIEW, summary, not_seen, Measured(least, "probability"), limit, sites=sites, facts=facts)
+    if not whole and min(entry[0] for entry in few.values()) < 1 - EXACT:
+        summary = f"what the alternatives that were not scored would add to the sums is not known ({listed}){label}"
+        return Probe(name, Outcome.NOT_AVAILABLE, summary, not_seen, measured, limit, stage="scoring", facts=facts)
     summary = f"the probabilities of all alternatives sum to 1 ({listed}){label}"
     return Probe(name, Outcome.PASS, summary, not_seen, measured, limit, facts=facts)
 
@@ -131,10 +134,3 @@ def loss_at(scored: Pass, place: int) -> float | None:
     """The first loss that is counted for a position."""
     found = np.flatnonzero(scored.positions == place)
     return float(scored.losses[found[0]]) if len(found) else None
-
-
-def _sites(trunk: Run, scored: Pass, sums: dict[int, tuple[float, int, int]]) -> tuple[str, ...]:
-    """Where the losses at the swapped positions were formed."""
-    numbers = {int(number) for place in sums for number in scored.numbers[scored.positions == place]}
-    events = trunk.observations.of("scores", "logs")
-    return tuple(dict.fromkeys(event.text("site") for event in events if event.number in numbers and event.text("site")))[:3]

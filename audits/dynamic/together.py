@@ -28,11 +28,12 @@ def join(observed: Decision, read: Decision) -> Decision:
     if observed.outcome in ACCUSES and read.outcome in ACCUSES:
         outcome = Outcome.FAIL if Outcome.FAIL in (observed.outcome, read.outcome) else Outcome.REVIEW
         return Decision(outcome, f"{observed.reason}; the program shows it too: {read.reason}", (_one(outcome, observed, read),))
-    if observed.outcome is Outcome.PASS and read.outcome is Outcome.FAIL:
-        reason = f"the program shows it, a run at toy size does not ({observed.reason}): {read.reason}"
+    if observed.outcome is Outcome.PASS and read.outcome in ACCUSES:
+        shows = "shows it" if read.outcome is Outcome.FAIL else "leaves a doubt"
+        reason = f"the program {shows}, a run at toy size does not show it ({observed.reason}): {read.reason}"
         findings = tuple(_weaker(finding, reason) for finding in read.findings if finding.outcome in ACCUSES)
         return Decision(Outcome.REVIEW, reason, findings)
-    if observed.outcome is Outcome.NOT_AVAILABLE and read.outcome in ACCUSES:
+    if observed.outcome not in ACCUSES and read.outcome in ACCUSES:
         return Decision(read.outcome, f"{read.reason} (a run could not tell: {observed.reason})", read.findings)
     return observed
 

@@ -157,7 +157,7 @@ def _sizes(pair: Pair, conditions: Conditions) -> Iterator[Line]:
     totals = [size.bytes for size in run.sizes if size.kind is SizeKind.TOTAL and size.exact]
     models = [size.bytes for size in run.sizes if size.kind is SizeKind.MODEL and size.exact]
     files, code = set(pair.rerun.left.values()), pair.rerun.script_bytes
-    total = next((size for size in reversed(totals) if size - code in files), totals[-1] if totals else None)
+    total = totals[-1] if totals else None
     model = next((size for size in reversed(models) if size in files), None)
     subject = "sizes of the re-run"
     if total is None:

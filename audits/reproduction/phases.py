@@ -33,9 +33,12 @@ def measure_phases(rerun: Rerun, label: str | None) -> tuple[MeasuredPhase, ...]
     until = last if last is not None else len(rerun.lines) + 1
     marks = [("training", trained, Budget.TRAIN)]
     adapted = [timing.source.line for timing in run.timings if timing.kind is PhaseKind.ADAPT]
-    calibrated = [line.source.line for line in run.calibrations]
     reads_training = any(line.reads == "train" for line in run.calibrations)
-    written = [size.source.line for size in run.sizes]
+    # Sizes that are printed after the first sign of an evaluation are told again, not measured.
+    told = [metric.source.line for metric in run.metrics if metric.source.line is not None and metric.source.line > trained]
+    packed = min([*told, *(line for line in adapted if line is not None and line > trained)], default=until)
+    written = [line for size in run.sizes if (line := size.source.line) is not None and line <= packed]
+    calibrated = [line.source.line for line in run.calibrations if line.source.line is not None and line.source.line <= packed]
     after = [
         (name, max(within), budget)
         for name, lines, budget in (
@@ -73,6 +76,15 @@ def charged(phases: tuple[MeasuredPhase, ...], budget: Budget) -> float | None:
     """Seconds that count in a budget; `None` when no phase does."""
     counted = [phase.seconds for phase in phases if phase.budget is budget]
     return sum(counted) if counted else None
+
+
+def after_training(phases: tuple[MeasuredPhase, ...]) -> float | None:
+    """Seconds between the end of the training and the headline metric: no evaluation can have taken longer, whatever lines the script
+    prints in between. `None` where no line marks either."""
+    at = next((index for index, phase in enumerate(phases) if phase.name == "training"), None)
+    if at is None or phases[-1].name != "evaluation":
+        return None
+    return sum(phase.seconds for phase in phases[at + 1 :])
 
 
 def logged_seconds(run: Run, metric: Metric | None, budget: Budget) -> float | None:

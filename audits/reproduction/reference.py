@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from verifier.cli.errors import UsageFailure
-from verifier.execution.child.stamps import stamp_lines
 from verifier.execution.rerun import STAMPS, Rerun, read_stamps
+from verifier.execution.stamps import stamp_lines
 
 PACKAGE = "reference_train"
 SCRIPT = "train_gpt.py"

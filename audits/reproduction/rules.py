@@ -5,18 +5,22 @@ A re-run is another run: what it measures beyond a limit makes the rule a matter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from audits.reproduction.compare import Judgement
 from audits.reproduction.page import Reproduction
-from audits.reproduction.phases import charged
+from audits.reproduction.phases import after_training, charged
 from verifier.engine.context import Context
 from verifier.evidence import Location
+from verifier.ledger.claims import headline_runs
 from verifier.ledger.timeline import Budget
 from verifier.rule import Confidence, Decision, Finding, Measured, Outcome, Rule, Tier
 
 MEMO = "reproduction"
+SLACK = 1.0
+"""s beyond a budget that are the printing's."""
 
 
 def deciding(rules: Iterable[Rule]) -> tuple[Rule, ...]:
@@ -41,7 +45,16 @@ def decide_train_time(context: Context) -> Decision:
 
 
 def decide_eval_time(context: Context) -> Decision:
-    return _within(context, Budget.EVAL, context.challenge.eval_budget, "evaluation")
+    decision = _within(context, Budget.EVAL, context.challenge.eval_budget, "evaluation")
+    if decision.outcome is not Outcome.PASS:
+        return decision
+    found, _ = _usable(context)
+    assert found is not None
+    most = max((after_training(pair.phases) or math.inf for pair in found.pairs), default=math.inf)
+    if most > context.challenge.eval_budget + SLACK:
+        reason = f"{decision.reason}, but what lies between training and score took {most:,.0f} s: only the script's own lines tell them apart"
+        return Decision.not_available(reason)
+    return decision
 
 
 def decide_size(context: Context) -> Decision:
@@ -81,7 +94,12 @@ def _within(context: Context, budget: Budget, limit: float, word: str) -> Decisi
 
 def _judge(context: Context, value: float, limit: float, unit: str, what: str) -> Decision:
     reason = f"{what}: {value:,.0f} {unit}, the limit is {limit:,.0f}"
-    if value <= limit + (1.0 if unit == "s" else 0.0):
+    if value <= limit + (SLACK if unit == "s" else 0.0):
+        found, _ = _usable(context)
+        done = {pair.seed for pair in found.pairs} if found is not None else set()
+        missing = [headline for headline in headline_runs(context.submission) if headline.run.seed not in done]
+        if missing:
+            return Decision.not_available(f"{reason}; {len(missing)} of the logged runs were not made again")
         return Decision.passed(reason)
     return _review(
         context,

@@ -38,7 +38,7 @@ def copied(tmp_path: Path, kind: str) -> tuple[Attempt, int]:
     context = Context(load_submission(discover(folder)[0]), load_challenge())
     program = context.submission.program
     environment = {**settings_of_run(context, folder)[0].environment, "VOCAB_SIZE": str(PIECES), "TTT_CHUNK_TOKENS": "512"}
-    transformed = shrink_literals(program, environment, TOKENS)
+    transformed = shrink_literals(program, environment, TOKENS, 256)
     data = make_data(make_tokenizer(PIECES, byte_pieces=False), SEED, val_tokens=TOKENS)
     place = swap_places(data)[0]
     orders = tuple((place, value) for value in alternatives(data, place))

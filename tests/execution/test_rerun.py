@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +15,7 @@ from hypothesis import strategies as st
 
 from verifier.challenge.load import load_challenge
 from verifier.engine.context import Context
-from verifier.execution.child import stamps
+from verifier.execution import stamps
 from verifier.execution.own_script import Material, rerun_full
 from verifier.execution.rerun import BadRun, Rerun, load_run, read_stamps, write_run
 from verifier.sandbox.policy import SandboxPolicy
@@ -69,14 +67,36 @@ def test_what_is_no_kept_run_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
-def test_lines_are_stamped_as_they_come(tmp_path: Path) -> None:
-    code = "import time\nprint('a', flush=True)\ntime.sleep(0.4)\nprint('b\\x0cc', flush=True)\nraise SystemExit(3)"
-    stamps = tmp_path / "stamps.jsonl"
-    (tmp_path / "plan.json").write_text(json.dumps({"command": [sys.executable, "-c", code], "stamps": str(stamps)}))
-    done = subprocess.run([sys.executable, "-m", "verifier.execution.child.stamps", str(tmp_path / "plan.json")], check=False)
-    (first, one), (second, other) = read_stamps(stamps)
-    assert (done.returncode, one, other) == (3, "a", "b c")
-    assert second - first >= 0.3
+@given(st.lists(st.binary(max_size=12), max_size=12), st.data())
+def test_each_line_has_the_time_at_which_its_end_came(parts: list[bytes], data: st.DataObject) -> None:
+    output, arrived, came = b"", [], []
+    for number, part in enumerate(parts):
+        output += part
+        arrived.append((len(output), float(number)))
+        came += [float(number)] * part.count(b"\n")
+    lines = stamps.stamp_output(output, arrived)
+    assert [when for when, _ in lines[: len(came)]] == came
+    assert len(lines) == output.count(b"\n") + (not output.endswith(b"\n") and bool(output))
+    assert not any("\n" in text for _, text in lines)
+
+
+@needs_sandbox
+def test_lines_are_stamped_from_outside(data_root: Path) -> None:
+    forged = "\nPath('stamps.jsonl').write_text('[0.0, \"nothing\"]')\nPath('run.json').mkdir()\nPath('run.json/x').touch()\ntime.sleep(0.4)"
+    made = full(data_root, forged, 60.0)
+    times = [when for when, _ in made.lines]
+    write_run(made, data_root / "kept")
+    assert load_run(data_root / "kept").lines == made.lines
+    assert times[-1] - times[-2] >= 0.3
+    assert made.lines[-1][1] == "final val_loss:2.0 val_bpb:1.1"
+    assert made.script_bytes == (data_root / "2026-05-01_Small" / "train_gpt.py").stat().st_size
+
+
+@needs_sandbox
+def test_a_script_that_grows_after_the_start_counts_as_it_was_sent(data_root: Path) -> None:
+    made = full(data_root, "open(__file__, 'w').write('x')", 60.0)
+    assert made.completed, made.failure
+    assert made.script_bytes == (data_root / "2026-05-01_Small" / "train_gpt.py").stat().st_size > 1
 
 
 def test_endless_output_is_cut_and_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,6 +105,10 @@ def test_endless_output_is_cut_and_that_is_said(monkeypatch: pytest.MonkeyPatch,
     with path.open("w") as out:
         stamps.stamp_lines([b"line\n"] * 10, out, time.monotonic())
     assert [text for _, text in read_stamps(path)] == ["line"] * 3 + ["7 more lines were printed and not kept"]
+    assert [text for _, text in stamps.stamp_output(b"line\n" * 10, [(50, 1.0)])][2:] == [
+        "line",
+        "7 more lines were printed and not kept",
+    ]
     monkeypatch.setattr(stamps, "BYTES", 40)
     with path.open("w") as out:
         stamps.stamp_lines([b"\xff" * 100_000, b"b\n"], out, time.monotonic())
@@ -118,7 +142,7 @@ def test_a_script_runs_as_it_is_under_the_settings_of_the_run(data_root: Path) -
     assert made.run.steps_reached == 3
     assert made.left["final_model.ptz"] == 1000
     assert made.run.sizes[-1].bytes == 1000 + made.script_bytes
-    assert (data_root / "kept" / "final_model.ptz").stat().st_size == 1000
+    assert (data_root / "kept" / "files" / "final_model.ptz").stat().st_size == 1000
 
 
 @needs_sandbox

@@ -15,11 +15,13 @@ from verifier.submission.discover import discover
 from verifier.submission.load import load_submission
 
 
-def transform(tmp_path: Path, script: str, environment: dict[str, str] | None = None, kind: str = "plain") -> Transformed:
+def transform(
+    tmp_path: Path, script: str, environment: dict[str, str] | None = None, kind: str = "plain", vocabulary: int = 256
+) -> Transformed:
     folder = write_folder(tmp_path, kind)
     if script:
         (folder / "train_gpt.py").write_text(script, encoding="utf-8")
-    return shrink_literals(load_submission(discover(folder)[0]).program, environment or {}, 2049)
+    return shrink_literals(load_submission(discover(folder)[0]).program, environment or {}, 2049, vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,17 @@ def test_a_script_that_does_not_parse_is_left_alone(tmp_path: Path) -> None:
     assert transform(tmp_path, "table = [0] * (1 << 22\n").replacements == ()
 
 
-@given(st.integers(15, 29), st.integers(100, 100_000))
-def test_a_shrunk_size_is_no_fuller_than_the_real_one(exponent: int, tokens: int) -> None:
+def test_no_size_becomes_smaller_than_keys_with_a_token_in_them(tmp_path: Path) -> None:
+    made = transform(tmp_path, "import numpy as np\ntable = np.zeros(1 << 22)\n", vocabulary=1024)
+    assert [one.new for one in made.replacements] == [2048]
+
+
+@given(st.integers(15, 29), st.integers(100, 100_000), st.sampled_from([512, 2048, 16_384]))
+def test_a_shrunk_size_is_no_fuller_than_the_real_one(exponent: int, tokens: int, floor: int) -> None:
     value = 1 << exponent
-    small = shrunk(value, tokens)
+    small = shrunk(value, tokens, floor)
     assert is_size(value)
     assert small & (small - 1) == 0
     assert small <= value
+    assert small >= floor
     assert tokens / small <= 62_021_846 / value * 1.01

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,16 +18,17 @@ from verifier.execution.seal import is_sealed
 from verifier.execution.toy_data import ToyData, swap_token
 from verifier.execution.workspace import leftover_bytes, prepare
 
+LEFT = "files"
+"""Where what a run leaves is kept: apart from what is written about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Seconds of wall time: `total` for all runs of a folder, `single` for one run. `memory`: bytes of one run. `runs`: most runs
-    made; 1 is the base alone."""
+    """Seconds of wall time: `total` for all runs of a folder, `single` for one run. `memory`: bytes of one run."""
 
     total: float = 600.0
     single: float = 300.0
     memory: int = MEMORY
-    runs: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,6 @@ class Bench:
     label: str = ""
     """Of the claimed metric in the script's output."""
     started: float = field(default_factory=time.monotonic)
-    made: int = 0
 
     @property
     def left(self) -> float:
@@ -129,7 +131,7 @@ class Bench:
 
     def affords(self, seconds: float) -> bool:
         """Whether another run of about that long fits."""
-        return self.made < self.budget.runs and self.left >= seconds
+        return self.left >= seconds
 
     def run(
         self,
@@ -141,14 +143,7 @@ class Bench:
         branching: Branching | None = None,
     ) -> Attempt:
         """Raises `CannotPrepare`."""
-        self.made += 1
-        # Not below /tmp: a tier with a root of its own replaces that folder.
-        place = Path("/var/tmp") if Path("/var/tmp").is_dir() else None
-        scratch = Path(tempfile.mkdtemp(prefix="verifier-probe-", dir=place))
-        try:
-            workspace, results = scratch / "workspace", scratch / "results"
-            workspace.mkdir()
-            results.mkdir()
+        with scratch_folders() as (workspace, results):
             laid = prepare(
                 self.folder, self.script, self.arguments, data, self.texts, workspace, environment,
                 replaced=replaced, branches=branching.plan(data) if branching is not None else None,
@@ -170,8 +165,19 @@ class Bench:
                 keep_evidence(results, self.keep / name, ending)
             sealed = is_sealed(results / RECORD, laid.key)
             return Attempt(name, ending, run, stage_of(run), leftover_bytes(results), branches, sealed)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folders() -> Iterator[tuple[Path, Path]]:
+    """An empty workspace and an empty folder for results. Not below /tmp: a tier with a root of its own replaces that folder."""
+    place = Path("/var/tmp") if Path("/var/tmp").is_dir() else None
+    base = Path(tempfile.mkdtemp(prefix="verifier-run-", dir=place))
+    try:
+        for name in ("workspace", "results"):
+            (base / name).mkdir()
+        yield base / "workspace", base / "results"
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def _read(folder: Path, data: ToyData, trunk: Observations | None, label: str) -> Run | None:
@@ -206,10 +212,15 @@ def stage_of(run: Run | None) -> str:
 
 def keep_evidence(results: Path, target: Path, ending: Ending) -> None:
     """Copy the evidence of a run: the record, the streams, what the script wrote."""
+    copy_regular(results, target / LEFT, {"data", *(OWN - {RECORD})})
     target.mkdir(parents=True, exist_ok=True)
+    (target / "output.txt").write_text(ending.output, encoding="utf-8", errors="replace")
+
+
+def copy_regular(results: Path, target: Path, without: Set[str], largest: float = math.inf) -> None:
+    """Copy the regular files of a run of at most `largest` bytes, but for folders and files of these names at the top."""
     for path in sorted(results.rglob("*")):
         relative = path.relative_to(results)
-        if path.is_file() and not path.is_symlink() and relative.parts[0] not in {"data", *(OWN - {RECORD})}:
+        if path.is_file() and not path.is_symlink() and relative.parts[0] not in without and path.stat().st_size <= largest:
             (target / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / relative)
-    (target / "output.txt").write_text(ending.output, encoding="utf-8", errors="replace")

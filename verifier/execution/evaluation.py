@@ -7,8 +7,6 @@ just written, the given one is there in its place. What it scores afterwards is 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.execution.bench import Attempt, Bench, keep_evidence, stage_of
+from verifier.execution.bench import Attempt, Bench, keep_evidence, scratch_folders, stage_of
 from verifier.execution.evaluation_rows import RowLocator
 from verifier.execution.launch import ARTIFACT, PLAN, RECORD, launch
 from verifier.execution.observations import BadRecord, read_observations
 from verifier.execution.passes import Pass, Run
 from verifier.execution.seal import is_sealed, new_key
 from verifier.execution.settings import ToySettings
-from verifier.execution.toy_data import HEADER_INTS, MAGIC, VERSION, Stream, ToyData
+from verifier.execution.toy_data import HEADER_INTS, Stream, ToyData, write_shard
 from verifier.execution.toy_tokenizer import SMALLEST, make_tokenizer
 from verifier.execution.workspace import Workspace, dataset_names, leftover_bytes, local_path, make_orders, submitted_files
 from verifier.limits import MIB
@@ -100,12 +98,7 @@ class FreshRun(Run):
 def evaluate_once(bench: Bench, inputs: Inputs, settings: ToySettings, name: str, train_seed: int) -> Attempt:
     """One run on the bench. `train_seed` chooses the random tokens that the script trains on before it loads the artifact: a score
     that depends on them is no score of the artifact. Raises `CannotPrepare`."""
-    place = Path("/var/tmp") if Path("/var/tmp").is_dir() else None
-    scratch = Path(tempfile.mkdtemp(prefix="verifier-evaluate-", dir=place))
-    try:
-        workspace, results = scratch / "workspace", scratch / "results"
-        workspace.mkdir()
-        results.mkdir()
+    with scratch_folders() as (workspace, results):
         laid = _lay_out(bench, inputs, settings, workspace, train_seed)
         seconds = max(1.0, min(bench.budget.single, bench.left))
         ending = launch(
@@ -116,8 +109,6 @@ def evaluate_once(bench: Bench, inputs: Inputs, settings: ToySettings, name: str
             keep_evidence(results, bench.keep / name, ending)
         sealed = is_sealed(results / RECORD, laid.key)
         attempt = Attempt(name, ending, run, stage_of(run), leftover_bytes(results), sealed=sealed)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if settings.environment.get("VAL_LOSS_EVERY") == "0" and attempt.failure.startswith(RETRIED) and bench.left > 1:
         again = replace(settings, environment={**settings.environment, "VAL_LOSS_EVERY": NEVER})
         return evaluate_once(bench, inputs, again, f"{name}-again", train_seed)
@@ -183,13 +174,6 @@ def _write_sidecars(scratch: Path, inputs: Inputs) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def write_shard(path: Path, values: NDArray[np.integer]) -> None:
-    """A file in the contest's form."""
-    header = np.zeros(HEADER_INTS, dtype="<i4")
-    header[:3] = (MAGIC, VERSION, len(values))
-    path.write_bytes(header.tobytes() + values.astype("<u2").tobytes())
-
-
 def _read(results: Path, inputs: Inputs, environment: Mapping[str, str]) -> FreshRun | None:
     lengths = [environment.get(name, "") for name in ("EVAL_SEQ_LEN", "SEQ_LEN", "VAL_SEQ_LEN", "TRAIN_SEQ_LEN")]
     usable = tuple(int(length) for length in lengths if length.isdecimal() and len(length) < 9)
@@ -203,7 +187,7 @@ def _read(results: Path, inputs: Inputs, environment: Mapping[str, str]) -> Fres
     return run
 
 
-def scored_again(first: Run, second: Run, one: Pass, two: Pass) -> bool:
+def same_losses(one: Pass, two: Pass) -> bool:
     """Whether two passes gave every position the same loss, to the last bit."""
     return (
         len(one.losses) == len(two.losses)

@@ -170,7 +170,7 @@ class Laboratory:
         tokenizer = make_tokenizer(self.settings.vocabulary, case_controls=self.case_controls)
         first = self._compare("", self.settings.environment, tokenizer, "base", "twin", "again")
         few, small = self._small()
-        transformed = shrink_literals(self.submission.program, small, FEW_TOKENS)
+        transformed = shrink_literals(self.submission.program, small, FEW_TOKENS, few.size)
         made = Experiment(
             self.settings, self.bench.script, base=first.base, twin=first.twin, again=first.again,
             replacements=transformed.replacements,

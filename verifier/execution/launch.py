@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import verifier
+from verifier.execution.stamps import Stamped, stamp_output
 from verifier.limits import MIB
-from verifier.sandbox.policy import Reason, SandboxLimits, SandboxPolicy
-from verifier.sandbox.run import run
+from verifier.sandbox.policy import Reason, SandboxLimits, SandboxPolicy, Tier
+from verifier.sandbox.run import run, run_in_tier
 
 CHILD = "verifier.execution.child"
 PLAN, RECORD, CODE, ARTIFACT = "probe-plan.json", "probe-record", "probe-code", "probe-artifact"
@@ -34,6 +35,8 @@ class Ending:
     weaknesses: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
     cpu_seconds: float = 0.0
+    lines: Stamped = ()
+    """What came on standard output, and when."""
 
     @property
     def started(self) -> bool:
@@ -49,40 +52,51 @@ def launch(
     *,
     unsafe: bool,
     memory: int = MEMORY,
+    stdout: int = MIB,
 ) -> Ending:
     """Run the child on copies of `inputs` (name in the working folder, file or folder) for at most `seconds` of wall time.
 
     What the run leaves is copied to `results`. `python` must have torch; `unsafe` allows a machine without any isolation.
+    `stdout`: bytes kept of the output.
     """
+    limits = SandboxLimits(
+        wall_seconds=seconds, cpu_seconds=2 * seconds, memory=memory, address_space=64 * 1024 * MIB, open_files=1024,
+        scratch=1024 * MIB, processes=128, stdout=stdout,
+    )  # fmt: skip
+    own = {"PYTHONPATH": f"./{CODE}", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = (str(python), "-u", "-m", CHILD, PLAN)
+    return confine(command, (*inputs, *own_code()), results, {**environment, **own}, python, limits, unsafe=unsafe)
+
+
+def confine(
+    command: Sequence[str],
+    inputs: Sequence[tuple[str, Path]],
+    results: Path,
+    environment: Mapping[str, str],
+    python: Path,
+    limits: SandboxLimits,
+    visible: Sequence[Path] = (),
+    *,
+    gpu: bool = False,
+    unsafe: bool,
+    tier: Tier | None = None,
+) -> Ending:
+    """Run a command of `python` in the sandbox. `visible` are files and folders that it sees besides that Python, `tier` the one to use
+    (`None`: the strongest that works)."""
     prefix = python.parent.parent
-    visible = dict.fromkeys((prefix, *base_of(prefix)))
     try:
         policy = SandboxPolicy(
-            read_only=tuple(visible),
-            inputs=(*inputs, *own_code()),
+            read_only=tuple(dict.fromkeys((prefix, *base_of(prefix), *visible))),
+            inputs=tuple(inputs),
             results=results,
-            limits=SandboxLimits(
-                wall_seconds=seconds,
-                cpu_seconds=2 * seconds,
-                memory=memory,
-                address_space=64 * 1024 * MIB,
-                open_files=1024,
-                scratch=1024 * MIB,
-                processes=128,
-            ),
-            environment=(
-                *environment.items(),
-                ("PYTHONPATH", f"./{CODE}"),
-                ("PYTHONHASHSEED", "0"),
-                ("PYTHONDONTWRITEBYTECODE", "1"),
-                ("OMP_NUM_THREADS", "1"),
-                ("MKL_NUM_THREADS", "1"),
-            ),
+            limits=limits,
+            environment=(*environment.items(), ("PYTHONHASHSEED", "0"), ("PYTHONDONTWRITEBYTECODE", "1")),
+            gpu=gpu,
             unsafe=unsafe,
-        )
+        )  # fmt: skip
     except ValueError as failure:  # a folder or a value that the sandbox does not take
         return Ending(Reason.NOT_AVAILABLE, None, 0.0, 0, None, str(failure), "")
-    result = run((str(python), "-m", CHILD, PLAN), policy)
+    result = run(command, policy) if tier is None else run_in_tier(tuple(command), policy, tier)
     output = (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
     return Ending(
         result.reason,
@@ -95,6 +109,7 @@ def launch(
         result.weaknesses,
         tuple(problem.message for problem in result.problems),
         result.cpu_seconds,
+        stamp_output(result.stdout, result.stdout_at),
     )
 
 

@@ -72,19 +72,17 @@ class Observations:
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:
-        """The cross entropies in order. Raises `BadRecord` when they don't tile the arrays."""
+        """The cross entropies in order. Raises `BadRecord` when they, or what was counted of them, don't tile the arrays."""
         spans: list[Span] = []
-        expected = 0
+        self._check_tiles("scores", len(self.losses))
+        self._check_tiles("counted", len(self.counted))
+        self._check_tiles("logs", len(self.logs))
         for event in self.of("scores"):
-            start, count = event.whole("start"), event.whole("count")
-            if start != expected or start + count > len(self.losses):
-                raise BadRecord("the record's losses and its events do not fit together")
-            expected = start + count
             spans.append(
                 Span(
                     event.number,
-                    start,
-                    count,
+                    event.whole("start"),
+                    event.whole("count"),
                     event.entries.get("grad") is True,
                     event.whole("width"),
                     event.entries.get("plain") is True,
@@ -93,6 +91,14 @@ class Observations:
                 )
             )
         return tuple(spans)
+
+    def _check_tiles(self, kind: str, length: int) -> None:
+        expected = 0
+        for event in self.of(kind):
+            start, count = event.whole("start"), event.whole("count")
+            if start != expected or start + count > length:
+                raise BadRecord("the record's arrays and its events do not fit together")
+            expected = start + count
 
     @cached_property
     def end(self) -> Event | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from verifier.execution.child.stamps import LINE, LINES
+from verifier.execution.stamps import LINE, LINES
 from verifier.limits import MIB
 from verifier.submission.logs.model import Run
 from verifier.submission.logs.reader import read_log

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verifier.execution.toy_tokenizer import SMALLEST
 from verifier.submission.script import EnvRead
@@ -89,6 +89,8 @@ SHORT: Mapping[str, str] = {
     "PREQUANT_TTT_EPOCHS": "1",
 }  # fmt: skip
 """What only the training before the artifact depends on, at its least."""
+STEPS, LONGER = ("ITERATIONS", "NUM_ITERATIONS", "MAX_STEPS"), "5"
+"""Settings for the steps of a training, and another small number of them."""
 BATCH = "TRAIN_BATCH_TOKENS"
 ACCUMULATED = 8
 """Sequences per step of the shortest training: scripts on one process accumulate over the eight that they were written for."""
@@ -113,7 +115,7 @@ def shrink(reads: Iterable[EnvRead], configuration: Mapping[str, str], texts: It
     for read in reads:
         defaults.setdefault(read.name, read.default)
     own = {name: configuration.get(name, default) for name, default in defaults.items()}
-    environment = _settable(configuration)
+    environment = settable(configuration)
     shrunk: dict[str, tuple[str | None, str]] = {}
     for name in defaults:
         value = _toy_value(name, own[name])
@@ -136,12 +138,18 @@ def shorten(reads: Iterable[EnvRead], configuration: Mapping[str, str]) -> ToySe
     defaults: dict[str, str | None] = {}
     for read in reads:
         defaults.setdefault(read.name, read.default)
-    environment = _settable(configuration)
+    environment = settable(configuration)
     shortened: dict[str, tuple[str | None, str]] = {}
     wanted = {name: value for name, value in SHORT.items() if name in defaults}
     sequence = _as_int(configuration.get("TRAIN_SEQ_LEN") or defaults.get("TRAIN_SEQ_LEN"))
     if BATCH in defaults and sequence:
         wanted[BATCH] = str(ACCUMULATED * sequence)
+    last = min((count for name in STEPS if (count := _as_int(configuration.get(name) or defaults.get(name)))), default=0)
+    for name in defaults:
+        begins = _as_int(configuration.get(name) or defaults[name]) if name.endswith(SOON) else None
+        # What the run's training came to is on when the artifact is scored.
+        if begins is not None and begins <= last:
+            wanted[name] = "1"
     for name, value in wanted.items():
         own = configuration.get(name, defaults[name])
         number = _as_int(own)
@@ -151,6 +159,13 @@ def shorten(reads: Iterable[EnvRead], configuration: Mapping[str, str]) -> ToySe
     environment |= LAUNCH
     vocabulary = environment.get("VOCAB_SIZE") or defaults.get("VOCAB_SIZE") or ""
     return ToySettings(environment, shortened, int(vocabulary) if vocabulary.isdecimal() else 1024)
+
+
+def lengthen(settings: ToySettings) -> ToySettings | None:
+    """The same with a few more steps of training: a score that they change is no score of the artifact alone. `None` where no setting
+    says how many there are."""
+    longer = {name: LONGER for name in STEPS if name in settings.shrunk}
+    return replace(settings, environment={**settings.environment, **longer}) if longer else None
 
 
 def _fitting(reads: Iterable[EnvRead], configuration: Mapping[str, str]) -> dict[str, str]:
@@ -179,7 +194,7 @@ def _fit(value: str, read: EnvRead | None) -> str | None:
     return "1" if word in ON else "0" if word in OFF else None
 
 
-def _settable(configuration: Mapping[str, str]) -> dict[str, str]:
+def settable(configuration: Mapping[str, str]) -> dict[str, str]:
     """The settings of a run, also those that no reading was found for: scripts build names of settings."""
     return {
         name: value

@@ -85,7 +85,7 @@ def write_data(data: ToyData, root: Path, names: tuple[str, ...], *, sidecar: bo
         folder = root / "datasets" / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, values in shards:
-            _write_shard(folder / file, values)
+            write_shard(folder / file, values)
     tokenizers = root / "tokenizers"
     tokenizers.mkdir(parents=True, exist_ok=True)
     model = data.tokenizer.serialize()
@@ -103,7 +103,8 @@ def _tokens(tokenizer: ToyTokenizer, draw: np.random.Generator, count: int) -> S
     return tokens
 
 
-def _write_shard(path: Path, values: Stream) -> None:
+def write_shard(path: Path, values: NDArray[np.integer]) -> None:
+    """A file in the contest's form."""
     header = np.zeros(HEADER_INTS, dtype="<i4")
     header[:3] = (MAGIC, VERSION, len(values))
     path.write_bytes(header.tobytes() + values.astype("<u2").tobytes())

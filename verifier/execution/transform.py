@@ -22,7 +22,7 @@ SMALLEST, LARGEST = 1 << 15, 1 << 30
 REAL_TOKENS = 62_021_846
 """Tokens of the largest validation set of the contest (sp1024): the load that a real table has at the end."""
 FLOOR = 512
-"""No literal becomes smaller: above any toy vocabulary, so that packed keys stay apart, and several chunks long."""
+"""No literal becomes smaller, nor than twice the vocabulary (so that packed keys stay apart): several chunks long."""
 TEXT = 4_000_000
 READERS = ("get", "getenv")
 """Calls by which scripts read settings; their defaults are settings, not literals."""
@@ -52,8 +52,10 @@ class Transformed:
     replacements: tuple[Replacement, ...]
 
 
-def shrink_literals(program: Program, environment: Mapping[str, str], tokens: int) -> Transformed:
-    """The program with its large powers of two shrunk for `tokens` validation tokens. No replacement: nothing to ask."""
+def shrink_literals(program: Program, environment: Mapping[str, str], tokens: int, vocabulary: int) -> Transformed:
+    """The program with its large powers of two shrunk for `tokens` validation tokens of a `vocabulary`. No replacement: nothing to
+    ask."""
+    floor = max(FLOOR, 2 * vocabulary)
     texts: dict[str, str] = {}
     replacements: list[Replacement] = []
     trees: list[tuple[str, str, ast.Module]] = []
@@ -70,15 +72,15 @@ def shrink_literals(program: Program, environment: Mapping[str, str], tokens: in
     for path, text, tree in trees:
         found = list(_literals(tree, sizing))
         if found:
-            texts[path] = _replace(text, [(node, shrunk(value, tokens)) for node, value in found])
-            replacements += [Replacement(path, node.lineno, "", value, shrunk(value, tokens)) for node, value in found]
-    settings, changed = _settings(program.env_reads, environment, sizing, tokens)
+            texts[path] = _replace(text, [(node, shrunk(value, tokens, floor)) for node, value in found])
+            replacements += [Replacement(path, node.lineno, "", value, shrunk(value, tokens, floor)) for node, value in found]
+    settings, changed = _settings(program.env_reads, environment, sizing, tokens, floor)
     return Transformed(texts, settings, (*replacements, *changed))
 
 
-def shrunk(value: int, tokens: int) -> int:
+def shrunk(value: int, tokens: int, floor: int) -> int:
     """The power of two that `tokens` toy tokens load as the real set loads `value`, or less."""
-    wanted = max(FLOOR, value * tokens // REAL_TOKENS)
+    wanted = max(floor, value * tokens // REAL_TOKENS)
     return min(value, 1 << (wanted - 1).bit_length())
 
 
@@ -87,7 +89,7 @@ def is_size(value: int) -> bool:
 
 
 def _settings(
-    reads: Iterable[EnvRead], environment: Mapping[str, str], sizing: frozenset[str], tokens: int
+    reads: Iterable[EnvRead], environment: Mapping[str, str], sizing: frozenset[str], tokens: int, floor: int
 ) -> tuple[dict[str, str], list[Replacement]]:
     """Settings that are large powers of two, set or by default."""
     settings: dict[str, str] = {}
@@ -99,8 +101,8 @@ def _settings(
             continue
         value = int(text)
         if is_size(value):
-            settings[read.name] = str(shrunk(value, tokens))
-            changed.append(Replacement(read.source.path, 0, read.name, value, shrunk(value, tokens)))
+            settings[read.name] = str(shrunk(value, tokens, floor))
+            changed.append(Replacement(read.source.path, 0, read.name, value, shrunk(value, tokens, floor)))
     return settings, changed
 
 

@@ -122,6 +122,8 @@ class SandboxResult:
     stdout_dropped: int = 0
     stderr_dropped: int = 0
     """Bytes beyond the cap; 0 when all of the stream is here."""
+    stdout_at: tuple[tuple[int, float], ...] = ()
+    """(bytes of `stdout` that had come, seconds since the command's start), in order, by the watching process's clock."""
     files: tuple[LeftFile, ...] = ()
     problems: tuple[Problem, ...] = ()
     detail: str = ""

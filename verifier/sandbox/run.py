@@ -32,6 +32,8 @@ LOOK_SECONDS = 0.02
 DISK_LOOKS = 5
 """A scratch folder on disk is walked at every fifth look."""
 MOST_NEWS = 64 * 1024
+ARRIVAL_SECONDS = 0.01
+"""What comes within this time of an output came together."""
 
 
 def run(command: Sequence[str], policy: SandboxPolicy) -> SandboxResult:
@@ -70,15 +72,22 @@ def run_in_tier(command: tuple[str, ...], policy: SandboxPolicy, tier: Tier) -> 
 
 @dataclass(slots=True)
 class _Stream:
-    """One output: what is kept of it, and how much is not."""
+    """One output: what is kept of it, when that came, and how much is not."""
 
     cap: int
     kept: bytearray = field(default_factory=bytearray)
+    arrived: list[tuple[int, float]] = field(default_factory=list)
     total: int = 0
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes, seconds: float) -> None:
         self.total += len(data)
-        self.kept += data[: max(0, self.cap - len(self.kept))]
+        if len(self.kept) == self.cap:
+            return
+        self.kept += data[: self.cap - len(self.kept)]
+        if self.arrived and seconds - self.arrived[-1][1] < ARRIVAL_SECONDS:
+            self.arrived[-1] = (len(self.kept), self.arrived[-1][1])
+        else:
+            self.arrived.append((len(self.kept), seconds))
 
     @property
     def dropped(self) -> int:
@@ -169,7 +178,8 @@ class _Run:
         if isinstance(key.data, _Stream):
             data = os.read(key.fd, 65536)
             if data:
-                key.data.add(data)
+                now = time.monotonic()
+                key.data.add(data, now - (self.started_at or now))
             else:
                 self.selector.unregister(key.fileobj)
             return
@@ -286,6 +296,7 @@ class _Run:
             stderr=bytes(err.kept),
             stdout_dropped=out.dropped,
             stderr_dropped=err.dropped,
+            stdout_at=tuple(out.arrived),
             files=files,
             problems=tuple(problems),
             detail=detail,

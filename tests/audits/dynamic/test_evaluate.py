@@ -27,7 +27,7 @@ from verifier.evidence import Location
 from verifier.execution.bench import Attempt, Bench, Budget
 from verifier.execution.evaluation import FreshRun
 from verifier.execution.launch import Ending
-from verifier.execution.settings import LAUNCH, shorten
+from verifier.execution.settings import LAUNCH, lengthen, shorten
 from verifier.execution.torch_file import ArtifactFile
 from verifier.execution.toy_data import make_data, write_data
 from verifier.execution.toy_tokenizer import BOS, make_tokenizer
@@ -54,8 +54,8 @@ def log(text: str, name: str = "train.log") -> LoggedScore:
     return LoggedScore(name, run, run.headline)
 
 
-def line(bpb: float, digits: int = 8) -> LoggedScore:
-    return log(f"final_roundtrip_exact val_loss:{7.05:.8f} val_bpb:{bpb:.{digits}f}\n")
+def line(bpb: float, digits: int = 8, tokens: str = "val_loader:shards pattern=./val tokens:4096") -> LoggedScore:
+    return log(f"{tokens}\nfinal_roundtrip_exact val_loss:{7.05:.8f} val_bpb:{bpb:.{digits}f}\n")
 
 
 @dataclass
@@ -155,9 +155,36 @@ class TestLogAgreement:
         made = replace(evaluation(base, line(score_of(base) + 0.01), control=control), settings_known=False)
         assert answer_probes(made)[LOG].outcome is Outcome.REVIEW
 
+    @pytest.mark.parametrize(
+        ("tokens", "known", "outcome"),
+        [
+            ("val_loader:shards pattern=./val tokens:4097", 0, Outcome.FAIL),
+            ("val_loader:shards pattern=./val tokens:3968", 0, Outcome.FAIL),  # a last row that is not full
+            ("val_loader:shards pattern=./val tokens:62021846", 0, Outcome.REVIEW),
+            ("", 0, Outcome.REVIEW),
+            ("", 4096, Outcome.FAIL),
+        ],
+    )
+    def test_a_log_of_another_validation_set_proves_nothing(self, told: Told, tokens: str, known: int, outcome: Outcome) -> None:
+        base, control = told.attempt(), told.attempt()
+        made = evaluation(base, line(score_of(base) + 0.01, tokens=tokens), control=control)
+        answer = answer_probes(replace(made, known_sets=frozenset({known})))[LOG]
+        assert answer.outcome is outcome
+
+    def test_half_of_the_targets_prove_nothing(self, told: Told) -> None:
+        base, control = told.attempt(scored=range(1, 2049)), told.attempt(scored=range(1, 2049))
+        answer = answer_probes(evaluation(base, line(score_of(base) + 0.01), control=control))[LOG]
+        assert answer.outcome is Outcome.REVIEW
+        assert "only 2048 of 4096" in answer.summary
+
+    def test_a_training_whose_length_nobody_varied_is_for_a_human(self, told: Told) -> None:
+        base, control = told.attempt(), told.attempt()
+        made = replace(evaluation(base, line(score_of(base) + 0.01), control=control), varied=False)
+        assert answer_probes(made)[LOG].outcome is Outcome.REVIEW
+
     def test_an_evaluation_that_adapts_on_other_ranks_is_for_a_human(self, told: Told) -> None:
         base, control = told.attempt(adapts=True), told.attempt(adapts=True)
-        text = f"final_roundtrip_exact val_loss:{7.05:.8f} val_bpb:{score_of(base) + 0.01:.8f}\n"
+        text = f"val_tokens: 4,096\nfinal_roundtrip_exact val_loss:{7.05:.8f} val_bpb:{score_of(base) + 0.01:.8f}\n"
         assert answer_probes(evaluation(base, log(text), control=control))[LOG].outcome is Outcome.REVIEW
         alone = log(f"world_size:1 grad_accum_steps:8\n{text}")
         assert answer_probes(evaluation(base, alone, control=control))[LOG].outcome is Outcome.FAIL
@@ -220,6 +247,25 @@ def test_only_the_training_is_shortened() -> None:
     assert (made.environment["MODEL_DIM"], made.environment["TTT_EPOCHS"]) == ("768", "4")
     assert not {"EVAL_STRIDE", "PATH"} & set(made.environment)
     assert "ITERATIONS" not in shorten(reads(ITERATIONS="1"), {}).shrunk
+
+
+def test_what_starts_in_the_training_has_started() -> None:
+    def asked(begins: str, last: str = "20000") -> dict[str, str]:
+        found = {"ITERATIONS": last, "EMA_START_STEP": begins}
+        reads = [EnvRead(name, value, "int", name.lower(), Location("train_gpt.py", 1)) for name, value in found.items()]
+        return shorten(reads, {}).environment
+
+    assert asked("4500")["EMA_START_STEP"] == "1"
+    assert "EMA_START_STEP" not in asked("0")
+    assert "EMA_START_STEP" not in asked("30000"), "the run never came to it"
+
+
+def test_the_repetition_trains_longer() -> None:
+    reads = [EnvRead("ITERATIONS", "20000", "int", "iterations", Location("train_gpt.py", 1))]
+    longer = lengthen(shorten(reads, {}))
+    assert longer is not None
+    assert int(longer.environment["ITERATIONS"]) > int(shorten(reads, {}).environment["ITERATIONS"])
+    assert lengthen(shorten([], {})) is None
 
 
 def test_what_the_script_calls_its_artifact() -> None:
@@ -298,7 +344,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     bench = Bench(folder, "train_gpt.py", (), [make_script("int8")], Path(sys.executable), Budget(), path / "kept", False)
     attempt = bench.run("train", make_data(make_tokenizer(512), 7), {**SETTINGS, **LAUNCH})
     assert not attempt.failure
-    return Trained(path / "kept/train/final_model.ptz", path / "kept/train/output.txt", lay_out(path))
+    return Trained(path / "kept/train/files/final_model.ptz", path / "kept/train/output.txt", lay_out(path))
 
 
 @needs_runs

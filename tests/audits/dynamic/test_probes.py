@@ -263,7 +263,8 @@ class TestCoverageAndBytes:
         script.score(WHOLE)
         script.print_mean(WHOLE, factor=1.3)
         answer = probe_bpb(alone(attempts("b", script)))
-        assert answer.outcome is Outcome.FAIL
+        # The table of another tokenizer would look the same.
+        assert answer.outcome is Outcome.REVIEW
         assert answer.facts["ratio"] == pytest.approx(1.3, rel=1e-4)
 
 

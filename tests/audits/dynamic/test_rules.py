@@ -62,12 +62,16 @@ def test_a_gain_that_nothing_explains_is(tmp_path: Path) -> None:
     assert decide(tmp_path, "NRM001", noise_canary=Outcome.FAIL).outcome is Outcome.FAIL
 
 
-@pytest.mark.parametrize("swap", ["target_swap", "target_swap_transformed"])
-def test_sums_above_one_fail_unless_the_future_explains_them(tmp_path: Path, swap: str) -> None:
-    decision = decide(tmp_path, "NRM001", **{swap: Outcome.FAIL})
+@pytest.mark.parametrize(("swap", "kind"), [("target_swap", "plain"), ("target_swap_transformed", "ngram")])
+def test_sums_above_one_fail_unless_the_future_explains_them(tmp_path: Path, swap: str, kind: str) -> None:
+    decision = decide(tmp_path, "NRM001", kind, **{swap: Outcome.FAIL})
     assert decision.outcome is Outcome.FAIL
     assert f"about {swap.replace('_', '-')}" in decision.reason
     assert decide(tmp_path, "NRM001", **{swap: Outcome.FAIL}, prefix_perturbation=Outcome.FAIL).outcome is Outcome.NOT_AVAILABLE
+
+
+def test_a_changed_copy_alone_is_for_a_human(tmp_path: Path) -> None:
+    assert decide(tmp_path, "NRM001", target_swap_transformed=Outcome.FAIL).outcome is Outcome.REVIEW
 
 
 def test_normalization_needs_losses_that_were_seen(tmp_path: Path) -> None:
@@ -83,9 +87,6 @@ class TestAdaptation:
     def test_steps_that_reach_the_scores_fail(self, tmp_path: Path, code: str, probe: str) -> None:
         decision = decide(tmp_path, code, **{probe: Outcome.FAIL}, prefix_perturbation=Outcome.FAIL)
         assert decision.outcome is Outcome.FAIL
-
-    def test_steps_without_an_effect_are_for_a_human(self, tmp_path: Path, code: str, probe: str) -> None:
-        assert decide(tmp_path, code, **{probe: Outcome.FAIL}).outcome is Outcome.REVIEW
 
     def test_no_steps_pass_only_where_the_scores_stay(self, tmp_path: Path, code: str, probe: str) -> None:
         assert decide(tmp_path, code).outcome is Outcome.PASS

@@ -37,10 +37,12 @@ def said(outcome: Outcome, words: str, place: Location) -> Decision:
         (Outcome.REVIEW, Outcome.REVIEW, Outcome.REVIEW),
         (Outcome.FAIL, Outcome.PASS, Outcome.FAIL),
         (Outcome.PASS, Outcome.FAIL, Outcome.REVIEW),
-        (Outcome.PASS, Outcome.REVIEW, Outcome.PASS),
+        (Outcome.PASS, Outcome.REVIEW, Outcome.REVIEW),
         (Outcome.PASS, Outcome.PASS, Outcome.PASS),
         (Outcome.NOT_AVAILABLE, Outcome.FAIL, Outcome.FAIL),
         (Outcome.NOT_AVAILABLE, Outcome.PASS, Outcome.NOT_AVAILABLE),
+        (Outcome.NOT_APPLICABLE, Outcome.FAIL, Outcome.FAIL),
+        (Outcome.NOT_APPLICABLE, Outcome.REVIEW, Outcome.REVIEW),
         (Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.NOT_APPLICABLE),
     ],
 )

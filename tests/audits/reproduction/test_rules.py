@@ -9,12 +9,14 @@ import pytest
 from audits.reproduction.command import contradicts
 from audits.reproduction.compare import Conditions, Pair, compare
 from audits.reproduction.page import Reproduction
+from audits.reproduction.phases import measure_phases
 from audits.reproduction.rules import CHECKS, MEMO, deciding
 from tests.audits.reproduction.samples import ELSEWHERE, FULL, MODEL_BYTES, SCRIPT_BYTES, TOY, log_text, pair
 from tests.builders import context
 from verifier.engine.registry import load_rules
 from verifier.evidence import Location
 from verifier.rule import Decision, Finding, Outcome, Tier
+from verifier.submission.logs.reader import read_log
 
 
 def outcomes(one: Pair, conditions: Conditions = FULL) -> dict[str, Outcome]:
@@ -29,6 +31,29 @@ def test_a_run_within_the_limits_passes_what_it_measured() -> None:
     assert outcomes(pair(log_text(), log_text())) == {
         "TIM001": Outcome.PASS, "TIM002": Outcome.PASS, "SIZ001": Outcome.PASS, "EVA003": Outcome.NOT_AVAILABLE,
     }  # fmt: skip
+
+
+def test_only_the_script_s_word_between_training_and_score_passes_nothing() -> None:
+    """Sizes that are printed again after eleven minutes, just before the score, may hide an evaluation."""
+    late = log_text().splitlines()
+    sizes = [line for line in late if "submission size" in line]
+    assert sizes
+    again = pair(log_text(), log_text())
+    lines = again.rerun.lines
+    at = next(number for number, (_, text) in enumerate(lines) if "submission size" in text)
+    moved = tuple((when + 700.0 if number >= at else when, text) for number, (when, text) in enumerate(lines))
+    rerun = replace(again.rerun, lines=moved)
+    assert outcomes(replace(again, rerun=rerun, phases=measure_phases(rerun, None)))["TIM002"] is Outcome.NOT_AVAILABLE
+
+
+def test_one_seed_of_several_passes_nothing() -> None:
+    one = pair(log_text(), log_text())
+    lines = compare([one], [1.08], FULL)
+    asked = context()
+    logs = tuple(read_log(f"train_seed{seed}.log", log_text(seed).encode()) for seed in (42, 43))
+    asked = replace(asked, submission=replace(asked.submission, logs=logs))
+    asked.memo[MEMO] = Reproduction("x", "own", FULL, None, (one,), lines, ())
+    assert {CHECKS[code](asked).outcome for code in ("TIM001", "TIM002", "SIZ001")} == {Outcome.NOT_AVAILABLE}
 
 
 def test_a_run_beyond_a_limit_is_for_a_human() -> None:
