@@ -38,11 +38,11 @@ def lies_before_what_counts(learned: Value, loss: Event, reports: Sequence[Event
     """Whether the learned stretch ends where the part of the losses begins that the reports count (`y[:, :start]` is learned,
     `losses[start:]` counts)."""
     ends = {
-        id(bounds.args[1])
+        _place(bounds.args[1])
         for node in slice_of(learned, _NODES)
         if node.op == "index"
         for bounds in _slices(node)
-        if _is_absent(bounds.args[0]) and not _is_absent(bounds.args[1])
+        if _place(bounds.args[0]) in (None, 0) and _place(bounds.args[1]) is not None
     }
     if not ends:
         return False
@@ -54,7 +54,12 @@ def lies_before_what_counts(learned: Value, loss: Event, reports: Sequence[Event
         if node.op == "index" and _views(node.args[0], loss.values[0])
         for bounds in _slices(node)
     ]
-    return bool(starts) and all(id(start) in ends for start in starts)
+    return bool(starts) and all(_place(start) in ends for start in starts)
+
+
+def _place(bound: Value) -> object:
+    """Two bounds of one place are equal."""
+    return bound.const if isinstance(bound, Data) and bound.known else id(bound)
 
 
 def _slices(node: Data) -> Iterator[Data]:
@@ -62,10 +67,6 @@ def _slices(node: Data) -> Iterator[Data]:
     for part in key.items if isinstance(key, Seq) else (key,):
         if isinstance(part, Data) and part.op == "slice" and len(part.args) > 1:
             yield part
-
-
-def _is_absent(value: Value) -> bool:
-    return isinstance(value, Data) and value.known
 
 
 def _views(value: Value, loss: Value) -> bool:

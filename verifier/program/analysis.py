@@ -9,6 +9,7 @@ from functools import cached_property
 
 from verifier.engine.context import Context
 from verifier.evidence import Location, Problem, excerpt
+from verifier.ledger.claims import claimed_runs
 from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_command, first_reads, is_on, resolve_configuration
 from verifier.program.events import Event, Trace
 from verifier.program.interpreter import Interpreter, Text
@@ -70,8 +71,11 @@ class Analysis:
 
     @cached_property
     def run(self) -> Trace:
-        """Branches that the logs prove to have run are taken whatever the settings say, and so are switches that they test."""
-        lines = [LogLine(log.path, *kind) for log in self.submission.logs if log.duplicate_of is None for kind in log.kinds]
+        """Branches that the logs of the claimed runs prove to have run are taken whatever the settings say, and so are switches that
+        they test. (A log of another run, an ablation's, says nothing about them.)"""
+        claimed = {run.path for run in claimed_runs(self.submission)}
+        logs = [log for log in self.submission.logs if log.duplicate_of is None and (not claimed or log.path in claimed)]
+        lines = [LogLine(log.path, *kind) for log in logs for kind in log.kinds]
         witness = witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
         proven = _proven_settings(self.submission, witness.switches)
         decided = {site: switch.line.location for _, switch in proven.values() for site in switch.tests}

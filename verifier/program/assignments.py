@@ -116,9 +116,12 @@ class Assignments(Expressions):
         """`target.data = value`, `target.copy_(value)`: what the target was before is gone, unless only a part is meant."""
         root = self.root(target)
         labels = labels_of(value)
-        if root is target and isinstance(root, Data) and root.op != "const" and not self.state.guards:
-            if root.op in ("parameters", ".parameters", "element") and root.owner is not None:
-                self.replace_state(root.owner, labels)
+        whole: Value = target
+        while isinstance(whole, Data) and whole.op in ("attr:data", ".detach") and whole.args:
+            whole = whole.args[0]
+        if root in (target, whole) and isinstance(root, Data) and root.op != "const" and not self.state.guards:
+            if isinstance(whole, Data) and whole.op in ("parameters", ".parameters", "element") and whole.owner is not None:
+                self.replace_state(whole.owner, labels)
                 return
             if has_tokens(labels) or root.owner is not None:
                 self.write(root, None, value, site)
@@ -171,8 +174,8 @@ class Assignments(Expressions):
                 self._extend(old, right)
                 return "next"
             new = self.binary(node.op, old, right, site)
-            owner = old.owner if isinstance(old, Data) else None
-            if owner is not None:
+            base_of = self.root(old)
+            if isinstance(base_of, Data) and base_of.owner is not None:  # also by way of `weight.detach()`
                 self.write(old, None, right, site)
                 return "next"
             if isinstance(new, Data) and new.known and self.state.loops:
@@ -206,7 +209,9 @@ class Assignments(Expressions):
             key = self.evaluate(target.slice, scope)
             old = self.index(base, key, site)
             new = self.binary(node.op, old, right, site)
-            if isinstance(base, Map | Seq) and has_tokens(labels_of(key) | labels_of(right)):
+            if isinstance(old, Data) and old.owner is not None:
+                self.write(old, None, right, site)
+            elif isinstance(base, Map | Seq) and has_tokens(labels_of(key) | labels_of(right)):
                 labels = labels_of(key) | labels_of(right)
                 event = self.emit("write", site, (base, key, right), labels, tokens=labels)
                 base.extra |= labels | {("upd", event.index)}

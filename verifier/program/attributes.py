@@ -98,7 +98,7 @@ class Attributes(Statements):
                     return instance
                 if name == "__dict__":
                     fields = Map(self.new_serial())
-                    fields.entries.update(instance.fields)
+                    fields.entries = instance.fields  # type: ignore[assignment]
                     return fields
                 if name == "training":
                     return self.data("attr:training", (), site, NO_LABELS)

@@ -24,9 +24,10 @@ from verifier.program.values import (
     Site,
     Value,
     constant,
-    join,
     join_labels,
+    join_parts,
     labels_of,
+    taken,
 )
 
 
@@ -206,22 +207,15 @@ class Builtins(Losses):
             method = value.cls.find("__next__")
             if isinstance(method, Func):
                 return self.call(method.with_receiver(value), [], {}, node, scope)
+        if isinstance(value, Seq) and value.kind == "generator" and len(value.items) > 1 and not self.state.guards:
+            first, *value.items = value.items  # the rest stands for all that follows
+            value.exact = False
+            return taken(first, here, site)
         if isinstance(value, Seq) and value.items:
             result = value.items[0]
             for item in value.items[1:3]:
-                result = join(result, item, site)
-            if isinstance(result, Data):
-                return Data("element", (result,), result.labels | here, site, result.const)
-            if isinstance(result, Seq):
-                return Seq(
-                    result.kind,
-                    [
-                        Data("element", (item,), labels_of(item) | here, site) if isinstance(item, Data) else item
-                        for item in result.items
-                    ],
-                    result.exact,
-                )
-            return result
+                result = join_parts(result, item, site)
+            return taken(result, here, site)
         return Data("element", (value,), labels_of(value) | here, site)
 
     def _isinstance(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from verifier.program.events import Guard
 from verifier.program.machine import MAX_FRAMES
 from verifier.program.scope import Scope
 from verifier.program.statements import grad_decorators
 from verifier.program.summaries import Summaries, qualified_name
 from verifier.program.values import (
+    NO_LABELS,
     NONE,
     Choice,
     ClassV,
@@ -25,6 +28,7 @@ from verifier.program.values import (
     constant,
     join,
     join_labels,
+    join_parts,
 )
 
 SAME_FUNCTION = 2
@@ -163,6 +167,8 @@ class Calls(Summaries):
         state.called.setdefault(qualified, site)
         inner = Scope(function.scope.module, function.scope)
         self._bind(function, args, names, inner, site)
+        if state.consumer is not None and state.consumer[0] is function.node:
+            inner.consumer, state.consumer = state.consumer[1], None
         grad = state.grad
         mode = grad_decorators(function.decorators) if function.decorators else None
         if mode is not None:
@@ -180,14 +186,25 @@ class Calls(Summaries):
             state.grad = grad
             del state.guards[guards:]
             state.fork_serial = fork
+        if inner.yielded is not None:
+            self._leave_open(inner.yielded, site)
         if inner.yields:
             return Seq("generator", inner.yields, False, self.new_serial())
         if not inner.returns:
             return constant(None, site)
         result = inner.returns[0]
         for value in inner.returns[1:]:
-            result = _join_results(result, value, site)
+            result = join_parts(result, value, site)
         return result
+
+    def _leave_open(self, first: int, site: Site) -> None:
+        """What a generator does after it has yielded happens between what its reader does: in which order was not followed."""
+        guard = Guard(site, "when the generator goes on", True, NO_LABELS, untold=True)
+        for number, event in enumerate(self.state.events[first:], first):
+            if event.kind in ("update", "loss", "load-state", "write"):
+                self.state.events[number] = replace(event, guards=(*event.guards, guard))
+                if event.kind in ("update", "load-state"):
+                    self.problem("generator-order", event.site, "a generator changes state in between what its reader does")
 
     def _bind(self, function: Func, args: Sequence[Value], names: Mapping[str, Value], inner: Scope, site: Site) -> None:
         parameters = function.node.args
@@ -282,16 +299,3 @@ def _annotated_fields(cls: ClassV) -> list[str]:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.target.id not in names:
             names.append(statement.target.id)
     return names
-
-
-def _join_results(first: Value, second: Value, site: Site) -> Value:
-    """Several returns: tuples of one length are joined item by item."""
-    if (
-        isinstance(first, Seq)
-        and isinstance(second, Seq)
-        and first.exact
-        and second.exact
-        and len(first.items) == len(second.items)
-    ):
-        return Seq(first.kind, [join(one, two, site) for one, two in zip(first.items, second.items, strict=True)], True)
-    return join(first, second, site)

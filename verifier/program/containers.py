@@ -6,8 +6,8 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from verifier.program.calls import Calls
+from verifier.program.loops import UNROLLED
 from verifier.program.scope import Scope
-from verifier.program.statements import UNROLLED
 from verifier.program.values import (
     NO_LABELS,
     NONE,
@@ -26,6 +26,7 @@ from verifier.program.values import (
     join,
     join_labels,
     labels_of,
+    taken,
 )
 
 _KEPT = 64
@@ -109,7 +110,7 @@ class Containers(Calls):
 
     def _iterate_sequence(self, value: Seq, key: int, site: Site) -> tuple[list[Value], bool]:
         if value.exact:
-            return [self._element(item, key, min(number, 2 if len(value.items) > UNROLLED else number), site, inside=True)
+            return [self._element(item, key, number, site, inside=True)
                     for number, item in enumerate(value.items, 1)], not value.extra or bool(value.items)  # fmt: skip
         if not value.items:
             if not value.extra:
@@ -176,7 +177,11 @@ class Containers(Calls):
             receiver.exact = False
             if not receiver.items:
                 return self.data("element", (receiver,), site)
-            return self.index(receiver, args[0] if args else Data("unknown", (), NO_LABELS, site), site)
+            place = args[0] if args and name == "pop" else Data("unknown", (), NO_LABELS, site)
+            item = self.index(receiver, place, site)
+            first = name != "pop" or (isinstance(place, Data) and place.known and place.const == 0)
+            # A queue is emptied in order.
+            return taken(item, frozenset(("loop", *one) for one in self.state.loops), site) if first else item
         if name in ("copy",):
             copy = Seq(receiver.kind, receiver.items, receiver.exact, self.new_serial())
             copy.extra = receiver.extra

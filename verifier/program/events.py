@@ -19,11 +19,18 @@ class Guard:
     text: str
     taken: bool
     labels: Labels
+    untold: bool = False
+    """Whether it depends on what nobody states: files that may be there, arguments, attributes that were set unseen."""
+
+    @property
+    def of_setting(self) -> bool:
+        """True when the condition depends on a setting whose value is not known."""
+        return any(label[0] == "env" for label in self.labels)
 
     @property
     def on_configuration(self) -> bool:
-        """True when the condition depends on a setting whose value is not known (not merely on data at run time)."""
-        return any(label[0] == "env" for label in self.labels)
+        """True when what decides is not known and is not merely data at run time."""
+        return self.untold or self.of_setting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +60,8 @@ class Event:
     @property
     def certain(self) -> bool:
         """True when no setting with an unknown value decides whether this happens."""
+        if self.kind == "report":  # a print that goes to a file as well, or not
+            return not any(guard.of_setting for guard in self.guards)
         return not any(guard.on_configuration for guard in self.guards)
 
 

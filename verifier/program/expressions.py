@@ -230,12 +230,14 @@ class Expressions(Subscripts):
         value = self.evaluate(node.value, scope) if node.value is not None else NONE
         if isinstance(node, ast.Await):
             return value
-        frame: Scope | None = scope
-        if frame is not None and len(frame.yields) < 64:
-            if isinstance(node, ast.YieldFrom) and isinstance(value, Seq):
-                frame.yields += value.items
-            else:
-                frame.yields.append(value)
+        values = value.items if isinstance(node, ast.YieldFrom) and isinstance(value, Seq) else [value]
+        if len(scope.yields) < 64:
+            scope.yields += values
+        if scope.consumer is not None:
+            for one in values:
+                scope.consumer(one)
+        elif scope.yielded is None:
+            scope.yielded = len(self.state.events)
         return self.data("unknown", (), self.site(node, scope))
 
     def _starred(self, node: ast.Starred, scope: Scope) -> Value:

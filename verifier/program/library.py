@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from verifier.program.builtins import Builtins
+from verifier.program.in_place import InPlace
 from verifier.program.operators import is_small
 from verifier.program.paths import fragments, message, source_of
 from verifier.program.scope import Scope
@@ -24,6 +24,7 @@ from verifier.program.values import (
     Lib,
     Map,
     Names,
+    Native,
     Seq,
     Site,
     Value,
@@ -84,8 +85,6 @@ _SELECTS = frozenset({"builtins.min", "builtins.max", "torch.min", "torch.max", 
                       "numpy.maximum", "numpy.where", "numpy.fmin", "numpy.min", "numpy.max", "torch.amin", "torch.amax", "numpy.select"})  # fmt: skip
 _SIZE_CALLS = frozenset({"torch.numel", "numpy.size", "numpy.shape", "torch.zeros_like", "torch.empty_like", "torch.ones_like", "torch.rand_like", "torch.randn_like",
                          "numpy.zeros_like", "numpy.empty_like", "numpy.ones_like", "torch.full_like", "numpy.full_like"})  # fmt: skip
-_TABLE_WRITES = frozenset({"numpy.add.at", "numpy.put", "numpy.subtract.at", "numpy.maximum.at", "numpy.copyto", "torch._foreach_add_", "torch._foreach_mul_",
-                           "torch._foreach_lerp_", "torch._foreach_copy_", "numpy.put_along_axis", "torch.index_put_"})  # fmt: skip
 _CLOCKS = frozenset(
     {"time.time", "time.perf_counter", "time.monotonic", "time.process_time", "time.time_ns", "time.perf_counter_ns"}
 )
@@ -97,7 +96,7 @@ _KNOWN: dict[str, object] = {
 _MATH = frozenset({"ceil", "floor", "log", "log2", "log10", "sqrt", "exp", "gcd", "prod", "cos", "sin", "isclose", "pow"})
 
 
-class Library(Builtins):
+class Library(InPlace):
     """Models of library functions."""
 
     def __init__(self, config: Mapping[str, str], budget: Budget, witness: Mapping[Site, bool]) -> None:
@@ -150,8 +149,7 @@ class Library(Builtins):
         if name in _SIZE_CALLS:
             labels = frozenset(label for label in join_labels(args[:1]) if label[0] in ("loop", "env")) | join_labels(args[1:])
             return self.data("call:" + name, tuple(args), site, labels)
-        if name in _TABLE_WRITES and args:
-            self.write(args[0], args[1] if len(args) > 2 else None, args[-1], site)
+        if self.changed_in_place(name, args, names, site):
             return NONE
         if name.startswith("torch.optim.") and last[:1].isupper() and not name.startswith("torch.optim.lr_scheduler"):
             return self._optimizer(name, args, names)
@@ -337,6 +335,15 @@ class Library(Builtins):
         self.backward(loss, site)
         return self.data("call:torch.autograd.grad", tuple(args), site)
 
+    def _gradient_function(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:
+        return Native(Lib("torch.func.grad.of"), "", tuple(args[:1]))
+
+    def _gradients_of(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:
+        """`torch.func.grad(f)(weights, ...)`: the gradients; with the value before them for `grad_and_value`."""
+        loss = self.call(args[0], args[1:], names, node, scope) if args else NONE
+        self.backward(loss, site)
+        return self.data("call:torch.autograd.grad", (loss, *args[1:]), site)
+
     def backward(self, loss: Value, site: Site) -> None:
         """Gradients of a loss: the next optimizer step uses them."""
         state = self.state
@@ -404,4 +411,5 @@ _SPECIAL: dict[str, _Special] = {
     "functools.partial": Library._partial, "copy.deepcopy": Library._copy, "copy.copy": Library._copy, "os.environ.get": Library._getenv,
     "os.getenv": Library._getenv, "os.environ.copy": Library._environment_copy, "os.environ.setdefault": Library._set_default, "os.path.join": Library._join_path,
     "argparse.ArgumentParser": Library._parser, "builtins.globals": Library._globals, "torch.autograd.grad": Library._grad,
+    "torch.func.grad": Library._gradient_function, "torch.func.grad_and_value": Library._gradient_function, "torch.func.grad.of": Library._gradients_of,
 }  # fmt: skip

@@ -27,6 +27,7 @@ from verifier.program.values import (
     child_instances,
     constant,
     has_tokens,
+    is_scored,
     join_labels,
     labels_of,
 )
@@ -175,6 +176,9 @@ class Methods(Library):
             loaded = args[0] if args else names.get("state_dict", NONE)
             labels = labels_of(loaded)
             self.emit("load-state", site, (instance, loaded), labels)
+            if is_scored(loaded) and ("src", "val") in labels:  # `{name: weight - rate * gradient}`
+                event = self.emit("update", site, (instance, loaded), labels, tokens=labels)
+                labels = frozenset(one for one in labels if one[0] != "score") | {("upd", event.index)}
             self.replace_state(instance, labels)
             return NONE
         if name in ("register_buffer", "register_parameter", "add_module", "register_module") and len(args) > 1:

@@ -19,6 +19,7 @@ from verifier.program.values import (
     Instance,
     Lib,
     Map,
+    Native,
     Seq,
     Site,
     Value,
@@ -62,11 +63,17 @@ _UNARY: dict[type[ast.unaryop], tuple[str, Callable[[Any], object]]] = {
     ast.Invert: ("~", operator.invert),
 }
 _LARGEST = 1 << 256
+_LARGEST_RANGE = 1 << 40
 LONGEST_TEXT = 20_000
 LARGEST_LIST = 512
 """Items of one list that are kept apart."""
 _DUNDER = {"/": "truediv", "+": "add", "-": "sub", "*": "mul", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul", "<<": "lshift",
            ">>": "rshift", "|": "or", "^": "xor", "&": "and"}  # fmt: skip
+
+
+_COMPUTED = frozenset(
+    {"fstring", "loopvar", ".item", ".sum", ".mean", ".clone", ".detach", ".float", ".double", ".cpu", ".to", ".view"}
+)
 
 
 class Operators(Machine):
@@ -75,7 +82,10 @@ class Operators(Machine):
     def truth(self, value: Value) -> bool | None:
         """Whether a condition holds, `None` when it is not known."""
         if isinstance(value, Data):
-            return bool(value.const) if value.known else None
+            if value.known:
+                return bool(value.const)
+            within = self._numbers_of(value)
+            return None if not within else False if within == range(1) else None if 0 in within else True
         if isinstance(value, Seq):
             if value.items:
                 return True
@@ -91,7 +101,7 @@ class Operators(Machine):
             method = value.cls.find("__bool__") or value.cls.find("__len__")
             if isinstance(method, Func):
                 return self.truth(self.call(method.with_receiver(value), [], {}, ast.Pass(), method.scope))
-        return True
+        return None if _is_unseen(value) else True
 
     def binary(self, op: ast.operator, left: Value, right: Value, site: Site) -> Value:
         symbol, function = _BINARY[type(op)]
@@ -187,9 +197,11 @@ class Operators(Machine):
                 return result if isinstance(result, bool) else None
             if symbol in ("is", "is not"):
                 return self._is_none(one, two, symbol)
-            return None
+            return _compare_within(self._numbers_of(one), two.const, symbol) if two.known else None
         if symbol in ("is", "is not") and isinstance(two, Data) and two.known and two.const is None:
             nones = {isinstance(item, Data) and item.known and item.const is None for item in alternatives_of(one)}
+            if any(_is_unseen(item) for item in alternatives_of(one)):
+                return None
             if len(nones) == 1:
                 none = nones.pop()
                 return none if symbol == "is" else not none
@@ -202,14 +214,37 @@ class Operators(Machine):
             return same if symbol == "==" else not same
         return None
 
+    def _numbers_of(self, value: Data) -> range:
+        """What a loop variable is in its iteration: the first number of a range in the first, one of the others in all that follow.
+        Empty when that is not known."""
+        if value.op != "loopvar":
+            return range(0)
+        # The innermost loop around it has the highest key: its own.
+        own = max(((label[1], label[2]) for label in value.labels if label[0] == "loop"), default=None)
+        bounds = [one.const if isinstance(one, Data) and isinstance(one.const, int) else None for one in value.args]
+        if own is None or own[0] in self.state.cut or None in bounds or len(bounds) > 3:
+            return range(0)
+        try:
+            # `enumerate` counts without an end.
+            numbers = range(*(one for one in bounds if one is not None)) if bounds else range(_LARGEST_RANGE)
+        except (ValueError, OverflowError):
+            return range(0)
+        return numbers[:1] if own[1] == 1 else numbers[1:]
+
     @staticmethod
     def _is_none(one: Data, two: Data, symbol: str) -> bool | None:
         # A tensor, number or text that was computed is not None; what libraries return may be.
         if two.known and two.const is None and not one.known:
-            computed = (
-                one.op[:1] in "+-*/%@&|^<>~" or one.op in ("fstring", "index", "loopvar") or one.op.startswith("call:torch.")
-            )
-            if computed and one.op != "index":
+            pending, computed = [one], True
+            while pending and computed:
+                current = pending.pop()
+                if current.op == "join" and len(pending) < 8:
+                    pending += [part for part in current.args if isinstance(part, Data)]
+                else:
+                    computed = not current.known and (
+                        current.op[:1] in "+-*/%@&|^<>~" or current.op in _COMPUTED or current.op.startswith("call:torch.")
+                    )
+            if computed:
                 return symbol != "is"
         return None
 
@@ -226,6 +261,25 @@ class Operators(Machine):
             if len(constants) == len(container.items):
                 return item in constants
         return None
+
+
+def _is_unseen(value: Value) -> bool:
+    """An attribute of an object of the program that nothing was seen to set."""
+    return isinstance(value, Native) and isinstance(value.receiver, Instance) and isinstance(value.receiver.cls, ClassV)
+
+
+def _compare_within(numbers: range, other: object, symbol: str) -> bool | None:
+    """How every number compares with a constant; `None` when they don't agree."""
+    if not numbers or not isinstance(other, int | float):
+        return None
+    low, high = min(numbers[0], numbers[-1]), max(numbers[0], numbers[-1])
+    if symbol in ("==", "!="):
+        if len(numbers) > 1 and other in numbers:
+            return None
+        return (other in numbers) is (symbol == "==")
+    answers = {"<": (low < other, high < other), "<=": (low <= other, high <= other),
+               ">": (low > other, high > other), ">=": (low >= other, high >= other)}  # fmt: skip
+    return answers[symbol][0] if symbol in answers and answers[symbol][0] is answers[symbol][1] else None
 
 
 def fold(function: Callable[[object, object], object], first: object, second: object, symbol: str) -> object:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from verifier.program.values import Site, Value, join
 
 
 class Scope:
     """Names to values. `parent` is the enclosing scope for look-ups; class bodies are skipped by functions inside them."""
 
-    __slots__ = ("module", "names", "outer", "parent", "returns", "yields")
+    __slots__ = ("consumer", "module", "names", "outer", "parent", "returns", "yielded", "yields")
 
     def __init__(self, module: ModuleText, parent: Scope | None = None) -> None:
         self.module = module
@@ -18,6 +20,9 @@ class Scope:
         """Names declared `global` or `nonlocal`, with the scope they live in."""
         self.returns: list[Value] = []
         self.yields: list[Value] = []
+        self.yielded: int | None = None
+        """Number of the first event after a generator had yielded for the first time."""
+        self.consumer: Callable[[Value], None] | None = None
 
     def find(self, name: str) -> Value | None:
         scope: Scope | None = self

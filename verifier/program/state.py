@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from verifier.evidence import Problem
@@ -66,6 +67,10 @@ class State:
     """Backward passes since the gradients were cleared."""
     stepped: bool = False
     disk: dict[str, Value] = field(default_factory=dict)
+    cut: set[int] = field(default_factory=set)
+    """Loops of which one iteration stands for all."""
+    consumer: tuple[ast.AST, Callable[[Value], None]] | None = None
+    """Who takes what the next call of this generator function yields."""
     hooks: list[tuple[Instance, Value]] = field(default_factory=list)
     reached: dict[Site, bool] = field(default_factory=dict)
     called: dict[str, Site] = field(default_factory=dict)

@@ -5,33 +5,28 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 
-from verifier.program.definitions import Definitions, source_text
+from verifier.program.definitions import source_text
 from verifier.program.events import Guard
+from verifier.program.loops import BREAK, CONTINUE, NEXT, RAISE, RETURN, Loops
 from verifier.program.scope import Scope, join_names
 from verifier.program.values import (
     NO_LABELS,
     NONE,
+    Choice,
     ClassV,
     Data,
     Func,
     Instance,
     Lib,
+    Native,
     Seq,
     Value,
     is_scored,
     labels_of,
 )
 
-NEXT, RETURN, BREAK, CONTINUE, RAISE = "next", "return", "break", "continue", "raise"
-UNROLLED = 3
-"""Known short ranges (epochs, phases) are run in full up to this many iterations."""
-NESTED = 3
-"""Loops nested deeper than this in one another run one iteration."""
-_PASSES = 60
-"""Iterations of all loops around a statement, multiplied, up to which known short ranges are run in full."""
 
-
-class Statements(Definitions):
+class Statements(Loops):
     """Executes statements; `execute` says how a block ends."""
 
     def execute(self, body: Sequence[ast.stmt], scope: Scope) -> str:
@@ -62,7 +57,10 @@ class Statements(Definitions):
     _left_guard: Guard
 
     def _expression(self, node: ast.Expr, scope: Scope) -> str:
-        self.evaluate(node.value, scope)
+        value = self.evaluate(node.value, scope)
+        if isinstance(value, Data) and value.op.endswith(".set_grad_enabled"):
+            mode = _grad_mode(value)
+            self.state.grad = self.state.grad if mode is None else mode
         return NEXT
 
     def _return(self, node: ast.Return, scope: Scope) -> str:
@@ -104,13 +102,14 @@ class Statements(Definitions):
         before = dict(scope.names)
         for sides in _compared_scores(condition):
             self.emit("select", site, sides, text="if")
-        guard = Guard(site, text, True, labels)
+        untold = _is_untold(condition)
+        guard = Guard(site, text, True, labels, untold)
         mark = self.fork(guard)
         first = self.execute(node.body, scope)
         self.unfork(mark)
         after, scope.names = scope.names, before
         second = NEXT
-        other = Guard(site, text, False, labels)
+        other = Guard(site, text, False, labels, untold)
         if node.orelse:
             mark = self.fork(other)
             second = self.execute(node.orelse, scope)
@@ -125,117 +124,53 @@ class Statements(Definitions):
         if CONTINUE in (first, second) or BREAK in (first, second):
             iteration = tuple(self.state.loops)
             self.state.skips[iteration] = self.state.skips.get(iteration, NO_LABELS) | labels
-        if guard.on_configuration:
+        if guard.of_setting:
             self._left_guard = guard if first == NEXT else other
             return "maybe:left"
         return NEXT
 
-    def _for(self, node: ast.For | ast.AsyncFor, scope: Scope) -> str:
-        site = self.site(node, scope)
-        source = self.evaluate(node.iter, scope)
-        key = self.loop_key(site, f"for {source_text(node.target)} in {source_text(node.iter)}", _count(source))
-        elements, exact = self.iterate(source, key, site)
-        if not elements:
-            return self.execute(node.orelse, scope)
-        if not exact or len(elements) > UNROLLED:
-            objects = [value for value in elements if not isinstance(value, Data)]
-            elements = elements[:6] if objects and exact and len(elements) <= 6 else elements[:2]
-        if len(self.state.loops) >= NESTED and len(elements) > 1 and not (exact and len(elements) <= UNROLLED):
-            elements = elements[:1]
-        if self.state.passes * len(elements) > _PASSES:
-            elements = elements[:1]
-        carried = _assigned_names(node) if len(elements) > 1 or not exact else ()
-        return self._iterations(node, key, list(elements), carried, scope)
-
-    def _iterations(
-        self,
-        node: ast.For | ast.AsyncFor | ast.While,
-        key: int,
-        elements: list[Value | None],
-        carried: Sequence[str],
-        scope: Scope,
-    ) -> str:
-        passes = self.state.passes
-        self.state.passes = passes * max(1, len(elements))
-        try:
-            return self._run_iterations(node, key, elements, carried, scope)
-        finally:
-            self.state.passes = passes
-
-    def _run_iterations(
-        self,
-        node: ast.For | ast.AsyncFor | ast.While,
-        key: int,
-        elements: list[Value | None],
-        carried: Sequence[str],
-        scope: Scope,
-    ) -> str:
-        broke = False
-        cursors = _cursor_names(node) if carried else frozenset()
-        for ordinal, element in enumerate(elements, 1):
-            label = ("loop", key, ordinal)
-            self._widen(carried, cursors, label, scope)
-            self.state.loops.append((key, ordinal))
-            try:
-                if element is not None and not isinstance(node, ast.While):
-                    self.assign(node.target, element, scope)
-                elif isinstance(node, ast.While):
-                    condition = self.evaluate(node.test, scope)
-                    truth = self.truth(condition)
-                    self.note_branch(self.site(node, scope), source_text(node.test), truth)
-                    if truth is False:
-                        break
-                outcome = self.execute(node.body, scope)
-            finally:
-                self.state.loops.pop()
-            if outcome == BREAK:
-                broke = True
-                break
-            if outcome in (RETURN, RAISE):
-                # Leaves on the first pass for certain.
-                return outcome
-        return NEXT if broke else self.execute(node.orelse, scope)
-
-    def _widen(self, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int], scope: Scope) -> None:
-        """What a loop changes has another value in each iteration. What is only handed over (`previous = chunk`) still is of the
-        iteration before."""
-        for name in carried:
-            value = scope.names.get(name)
-            if isinstance(value, Data) and value.owner is None:
-                labels = value.labels | {label} if name in cursors else value.labels
-                widened = Data("join", (value,), labels, value.site)
-                widened.serial = value.serial
-                scope.names[name] = widened
-
-    def _while(self, node: ast.While, scope: Scope) -> str:
-        key = self.loop_key(self.site(node, scope), f"while {source_text(node.test)}", None)
-        times = 1 if len(self.state.loops) >= NESTED or self.state.passes * 2 > _PASSES else 2
-        return self._iterations(node, key, [None] * times, _assigned_names(node), scope)
-
     def _with(self, node: ast.With | ast.AsyncWith, scope: Scope) -> str:
-        grad = self.state.grad
-        entered_objects: list[Instance] = []
-        for item in node.items:
+        return self._enter(node, 0, scope)
+
+    def _enter(self, node: ast.With | ast.AsyncWith, number: int, scope: Scope) -> str:
+        """The body inside the managers from this one on."""
+        if number == len(node.items):
+            return self.execute(node.body, scope)
+        item = node.items[number]
+        generator = self.generator_called(item.context_expr, scope)
+        if generator is not None:
+            outcomes: list[str] = []
+
+            def take(value: Value) -> None:
+                if not outcomes:
+                    outcomes.append(NEXT)  # a manager yields once
+                    if item.optional_vars is not None:
+                        self.assign(item.optional_vars, value, scope)
+                    outcomes[0] = self._enter(node, number + 1, scope)
+
+            value = self.consume(item.context_expr, generator, take, scope)
+            if outcomes:
+                return outcomes[0]
+        else:
             value = self.evaluate(item.context_expr, scope)
-            mode = _grad_mode(value)
-            if mode is not None:
-                self.state.grad = mode
-            entered = value
-            if isinstance(value, Instance):
-                entered_objects.insert(0, value)
-                enter = value.cls.find("__enter__") if isinstance(value.cls, ClassV) else None
-                if isinstance(enter, Func):
-                    entered = self.call(enter.with_receiver(value), [], {}, node, scope)
-            if isinstance(value, Seq) and value.kind == "generator" and value.items:
-                entered = value.items[0]
-            if item.optional_vars is not None:
-                self.assign(item.optional_vars, entered, scope)
-        outcome = self.execute(node.body, scope)
+        grad = self.state.grad
+        mode = _grad_mode(value)
+        if mode is not None:
+            self.state.grad = mode
+        entered = value
+        cls = value.cls if isinstance(value, Instance) and isinstance(value.cls, ClassV) else None
+        enter = cls.find("__enter__") if cls is not None else None
+        if isinstance(enter, Func):
+            entered = self.call(enter.with_receiver(value), [], {}, node, scope)
+        if isinstance(value, Seq) and value.kind == "generator" and value.items:
+            entered = value.items[0]
+        if item.optional_vars is not None:
+            self.assign(item.optional_vars, entered, scope)
+        outcome = self._enter(node, number + 1, scope)
         self.state.grad = grad
-        for value in entered_objects:
-            leave = value.cls.find("__exit__") if isinstance(value.cls, ClassV) else None
-            if isinstance(leave, Func):
-                self.call(leave.with_receiver(value), [NONE, NONE, NONE], {}, node, scope)
+        leave = cls.find("__exit__") if cls is not None else None
+        if isinstance(leave, Func):
+            self.call(leave.with_receiver(value), [NONE, NONE, NONE], {}, node, scope)
         return outcome
 
     def _try(self, node: ast.Try | ast.TryStar, scope: Scope) -> str:
@@ -247,7 +182,7 @@ class Statements(Definitions):
             after = scope.names
             scope.names = join_names(before, after) if outcome != RAISE else dict(before)
             caught = source_text(handler.type) if handler.type is not None else "Exception"
-            mark = self.fork(Guard(self.site(handler, scope), f"except {caught}", True, NO_LABELS))
+            mark = self.fork(Guard(self.site(handler, scope), f"except {caught}", True, NO_LABELS, untold=True))
             if handler.name:
                 scope.bind(handler.name, self.data("unknown", (), self.site(handler, scope)))
             other = self.execute(handler.body, scope)
@@ -276,12 +211,55 @@ class Statements(Definitions):
         return NEXT
 
     def _match(self, node: ast.Match, scope: Scope) -> str:
-        self.evaluate(node.subject, scope)
+        """Constant patterns are decided where the subject is known; of all others each case may be the one."""
+        subject = self.evaluate(node.subject, scope)
+        site, labels = self.site(node, scope), labels_of(subject)
+        before, outcomes = dict(scope.names), []
+        after: list[dict[str, Value]] = []
+        whole = False
         for case in node.cases:
-            mark = self.fork(Guard(self.site(node, scope), "match", True, NO_LABELS))
-            self.execute(case.body, scope)
-            self.unfork(mark)
-        return NEXT
+            fits = self._fits(case.pattern, subject, scope)
+            if case.guard is not None and fits is not False:
+                truth = self.truth(self.evaluate(case.guard, scope))
+                fits = False if truth is False else fits if truth else None
+            if fits is False:
+                continue
+            text = f"match {source_text(node.subject)}"
+            scope.names = dict(before)
+            mark = self.fork(Guard(site, text, True, labels, untold=_is_untold(subject))) if not fits or after else None
+            outcomes.append(self.execute(case.body, scope))
+            if mark is not None:
+                self.unfork(mark)
+            if outcomes[-1] == NEXT:
+                after.append(scope.names)
+            whole = fits is True
+            if whole:
+                break
+        if not whole:
+            after.append(before)
+        scope.names = after[0] if after else before
+        for names in after[1:]:
+            scope.names = join_names(scope.names, names)
+        return outcomes[0] if outcomes and not after else NEXT
+
+    def _fits(self, pattern: ast.pattern, subject: Value, scope: Scope) -> bool | None:
+        """Whether a pattern fits, binding what it captures; `None` when that is not known."""
+        if isinstance(pattern, ast.MatchAs):
+            inner = self._fits(pattern.pattern, subject, scope) if pattern.pattern is not None else True
+            if pattern.name is not None:
+                scope.bind(pattern.name, subject)
+            return inner
+        if isinstance(pattern, ast.MatchOr):
+            answers = {self._fits(one, subject, scope) for one in pattern.patterns}
+            return True if True in answers else None if None in answers else False
+        if isinstance(pattern, ast.MatchValue | ast.MatchSingleton):
+            value = self.evaluate(pattern.value, scope).const if isinstance(pattern, ast.MatchValue) else pattern.value  # type: ignore[attr-defined]
+            return subject.const == value if isinstance(subject, Data) and subject.known else None
+        for one in ast.walk(pattern):
+            name = getattr(one, "name", None) or getattr(one, "rest", None)
+            if isinstance(name, str):
+                scope.bind(name, self.data("element", (subject,), self.site(pattern, scope)))
+        return None
 
 
 def _compared_scores(condition: Value) -> list[tuple[Value, ...]]:
@@ -297,73 +275,38 @@ def _compared_scores(condition: Value) -> list[tuple[Value, ...]]:
     return found
 
 
+_ABOUT_OBJECTS = frozenset(
+    {"attr:ndim", "attr:shape", "attr:dtype", "attr:device", "attr:is_cuda", "attr:requires_grad", "attr:training", ".numel", ".dim", ".size",
+     ".is_contiguous", ".is_floating_point", "call:builtins.isinstance", "call:builtins.hasattr", "call:builtins.len"}
+)  # fmt: skip
+"""What tells parameters and layers apart: the same in every run."""
+
+
+def _is_untold(condition: Value) -> bool:
+    """Whether a condition depends on what nobody states: a file that may be there, arguments, an attribute that was set unseen."""
+    labels = labels_of(condition)
+    pending: list[Value] = [condition]
+    for _ in range(40):
+        if not pending:
+            break
+        current = pending.pop()
+        if isinstance(current, Native) and isinstance(current.receiver, Instance) and isinstance(current.receiver.cls, ClassV):
+            return True
+        if isinstance(current, Data):
+            if current.op in _ABOUT_OBJECTS:
+                return False
+            pending += current.args
+        elif isinstance(current, Choice):
+            pending += current.alternatives
+    return not labels
+
+
 def _weaker(first: str, second: str) -> str:
     """How two paths that both leave end together: the one that stays in the function counts."""
     for outcome in (CONTINUE, BREAK, RETURN):
         if outcome in (first, second):
             return outcome
     return RAISE
-
-
-def _count(source: Value) -> int | None:
-    if isinstance(source, Seq) and source.exact:
-        return len(source.items)
-    if isinstance(source, Data) and source.op == "range" and isinstance(source.const, range):
-        return len(source.const)
-    return None
-
-
-def _assigned_names(node: ast.AST) -> tuple[str, ...]:
-    """Names that a loop's body binds, not looking into functions and classes inside it."""
-    known: tuple[str, ...] | None = getattr(node, "_verifier_names", None)
-    if known is not None:
-        return known
-    names: dict[str, None] = {}
-    pending: list[ast.AST] = [*getattr(node, "body", ()), *getattr(node, "orelse", ())]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, ast.Name) and isinstance(current.ctx, ast.Store):
-            names[current.id] = None
-        if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            continue
-        pending += ast.iter_child_nodes(current)
-    result = tuple(sorted(names))
-    node._verifier_names = result  # type: ignore[attr-defined]
-    return result
-
-
-def _cursor_names(node: ast.AST) -> frozenset[str]:
-    """Names that a loop's body computes from themselves, also by way of others: `position += size`, `a = b; b = a + 1`."""
-    known: frozenset[str] | None = getattr(node, "_verifier_cursors", None)
-    if known is not None:
-        return known
-    uses: dict[str, set[str]] = {}
-    pending: list[ast.AST] = [*getattr(node, "body", ()), *getattr(node, "orelse", ())]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            continue
-        source = getattr(current, "iter" if isinstance(current, ast.For) else "value", None)
-        if isinstance(current, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.For) and source is not None:
-            read = {one.id for one in ast.walk(source) if isinstance(one, ast.Name)}
-            targets = current.targets if isinstance(current, ast.Assign) else [current.target]
-            for target in (one for held in targets for one in ast.walk(held) if isinstance(one, ast.Name)):
-                uses.setdefault(target.id, set()).update(read | ({target.id} if isinstance(current, ast.AugAssign) else set()))
-        pending += ast.iter_child_nodes(current)
-    found = set()
-    for name in uses:
-        seen: set[str] = set()
-        reach = list(uses[name])
-        while reach and name not in seen:
-            one = reach.pop()
-            if one not in seen:
-                seen.add(one)
-                reach += uses.get(one, ())
-        if name in seen:
-            found.add(name)
-    result = frozenset(found)
-    node._verifier_cursors = result  # type: ignore[attr-defined]
-    return result
 
 
 def _grad_mode(value: Value) -> bool | None:

@@ -325,6 +325,30 @@ def join(first: Value, second: Value, site: Site | None = None) -> Value:
     return Choice(tuple(alternatives[:6]))
 
 
+def join_parts(first: Value, second: Value, site: Site | None) -> Value:
+    """Tuples of one length are joined item by item."""
+    if (
+        isinstance(first, Seq)
+        and isinstance(second, Seq)
+        and first.exact
+        and second.exact
+        and len(first.items) == len(second.items)
+    ):
+        return Seq(first.kind, [join(one, two, site) for one, two in zip(first.items, second.items, strict=True)], True)
+    return join(first, second, site)
+
+
+def taken(value: Value, here: Labels, site: Site, depth: int = 0) -> Value:
+    """What is taken from a queue or an iterator in this iteration."""
+    if isinstance(value, Data):
+        return Data("element", (value,), value.labels | here, site, value.const)
+    if isinstance(value, Seq) and depth < 3:
+        return Seq(value.kind, [taken(item, here, site, depth + 1) for item in value.items], value.exact)
+    if isinstance(value, Choice) and depth < 3:
+        return Choice(tuple(taken(one, here, site, depth + 1) for one in value.alternatives))
+    return value
+
+
 def joined(value: Data) -> list[Data]:
     """A value and, where several paths met, what it is on each of them."""
     found, pending = [value], [value]
