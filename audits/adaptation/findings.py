@@ -43,7 +43,7 @@ def findings_of(
 
 
 def is_proven(adaptation: Adaptation, use: Use) -> bool:
-    return not adaptation.assumed and use.sure and is_sure(adaptation.trace, use.update, use.score, use.report)
+    return not adaptation.assumed and use.sure and use.shown and is_sure(adaptation.trace, use.update, use.score, use.report)
 
 
 def _which(use: Use) -> str:
@@ -63,6 +63,8 @@ def _open_question(adaptation: Adaptation, use: Use) -> str:
         return f"whether it runs depends on `{guard.text[:80]}`, whose value in the run is not known"
     if any(is_silent(event, adaptation.trace) for event in events):
         return "no log shows what this path prints, so the run may not have taken it"
+    if not use.shown:
+        return "that what is learned from is what is scored could not be read from the code"
     if use.update.kind == "write" and use.sure is False and adaptation.headline.matched:
         return "whether it was filled beyond the text before the scored stretch could not be read"
     return "several numbers are printed, and which of them is the headline is not known"

@@ -20,13 +20,16 @@ class Headline:
 
     reports: tuple[Event, ...]
     matched: bool
+    ambiguous: bool = False
+    """Whether several places print its line, and the log does not tell which of them printed the headline."""
 
     def concerned(self, wanted: Callable[[Event], bool]) -> tuple[Event, bool] | None:
         """The last report of which something holds, and whether that is sure to be the headline."""
         hits = [report for report in self.reports if wanted(report)]
         if not hits:
             return None
-        sure = len(hits) == len(self.reports) or (self.matched and hits[-1] is self.reports[-1])
+        last = self.matched and not self.ambiguous and hits[-1] is self.reports[-1]
+        sure = len(hits) == len(self.reports) or last
         return hits[-1], sure
 
     def behind(self, score: Event, alike: Sequence[Event]) -> tuple[Event, bool]:
@@ -48,7 +51,26 @@ def headline_of(analysis: Analysis, trace: Trace) -> Headline:
     else:
         scored = _last_reports(trace, scored)
     places = {(report.stack, report.text): report for report in scored}
-    return Headline(tuple(sorted(places.values(), key=lambda report: report.index)), matched)
+    reports = tuple(sorted(places.values(), key=lambda report: report.index))
+    if not matched or len({report.site for report in reports}) < 2:
+        return Headline(reports, matched)
+    ranks = _ranks(analysis)
+    if len(ranks) == 1:
+        rank, count = ranks.pop()
+        if count == len(reports):
+            return Headline((reports[rank],), matched)
+        # Fewer lines than places: some were not reached. The last line is the last place's, if that one was.
+    return Headline(reports, matched, ambiguous=any(rank + 1 < count for rank, count in ranks) or len(ranks) > 1)
+
+
+def _ranks(analysis: Analysis) -> set[tuple[int, int]]:
+    """Which of how many lines with its label the headline is, in the logs of the claimed runs."""
+    found = set()
+    for chosen in headline_runs(analysis.submission):
+        if chosen.metric is not None:
+            lines = [metric.source for metric in chosen.run.metrics if metric.label == chosen.metric.label]
+            found.add((lines.index(chosen.metric.source), len(lines)))
+    return found
 
 
 def _last_reports(trace: Trace, scored: tuple[Event, ...]) -> tuple[Event, ...]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from audits.adaptation.branches import exclude_each_other
 from audits.adaptation.headline import Headline, headline_of, validation_scores
-from audits.adaptation.spans import lie_apart, lies_before_what_counts
+from audits.adaptation.spans import are_one_stretch, is_shown_shared, lie_apart, lies_before_what_counts
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
+from verifier.program.changes import changed_by, changes_adapters_only
 from verifier.program.dormant import dormant_trace
 from verifier.program.events import Event, Trace
 from verifier.program.queries import events_behind, has_source, iterations_of, slice_of, updates_in
@@ -32,6 +33,8 @@ class Use:
     sure: bool
     """Whether the report is sure to be the headline."""
     relation: str
+    shown: bool = True
+    """Whether the learned tokens are shown to be among the scored ones: the relation says what labels allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,36 @@ def _collect(analysis: Analysis, trace: Trace, *, assumed: bool) -> Adaptation:
             relation = {"before": EARLIER, "after": LATER}.get(apart, relation)
         if relation != EARLIER and lies_before_what_counts(_target(loss_behind(update, trace)), score, headline.reports):
             relation = EARLIER
-        if relation == EARLIER and _reshuffled(update, score):
+        if relation == EARLIER and (
+            _reshuffled(update, score) or are_one_stretch(_target(loss_behind(update, trace)), _target(score))
+        ):
             relation = SAME
         found.append((update, score, relation))
-    uses = [
-        Use(update, score, *headline.behind(score, [other for one, other, _ in found if one is update]), relation)
-        for update, score, relation in found
-    ]
+    uses = []
+    for update, score, relation in found:
+        report, sure = headline.behind(score, [other for one, other, _ in found if one is update])
+        shown = _is_shown(update, score, relation, trace) and not _dropped(trace, update, score)
+        uses.append(Use(update, score, report, sure, relation, shown))
     return Adaptation(trace, headline, tuple(uses), _descents(trace, headline), assumed)
+
+
+def _is_shown(update: Event, score: Event, relation: str, trace: Trace) -> bool:
+    """Whether the relation is more than what labels allow: the learned tokens are shown to be among the scored ones."""
+    if relation == SAME and not _reshuffled(update, score):
+        return is_shown_shared(_target(loss_behind(update, trace)), _target(score))
+    if relation == WHOLE:
+        # A piece that no loop of its own chooses (the first chunk, read before the loop) is no pass over the text.
+        around = {key for key, _ in update.loops} & {key for key, _ in score.loops}
+        by_common = around & iterations_of(score.tokens).keys()
+        return not by_common or bool(iterations_of(_chosen(update)).keys() - around)
+    return True
+
+
+def _dropped(trace: Trace, update: Event, score: Event) -> bool:
+    """Whether an update changed only what training had not made, and parts of the model were taken out of it before the score."""
+    if not any(update.index < drop.index < score.index for drop in trace.of("drop")):
+        return False
+    return changes_adapters_only(update, changed_by(step for step in trace.of("update") if has_source(step.tokens, "train")))
 
 
 def _descents(trace: Trace, headline: Headline) -> tuple[Use, ...]:

@@ -6,12 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from verifier.program.events import Event
 from verifier.program.queries import slice_of
-from verifier.program.values import Data, Seq, Value
+from verifier.program.summaries import leaves_of
+from verifier.program.values import Data, Seq, Value, joined
 
 _FAR = 1e9
 """Stands for a length that is not known; such lengths are only compared with themselves."""
 _NODES = 600
 _REPORT_NODES = 3000
+
+
+_UNCHANGED = frozenset({".view", ".reshape", ".flatten", ".to", ".cuda", ".cpu", ".long", ".int", ".clone", ".detach", ".contiguous", ".numpy",
+                        ".unsqueeze", ".squeeze", ".pin_memory", ".astype", "call:torch.tensor", "call:torch.as_tensor", "call:torch.from_numpy",
+                        "call:numpy.asarray", "call:numpy.array", "attr:data"})  # fmt: skip
 
 
 class _Unknown(Exception):
@@ -32,6 +38,125 @@ def lie_apart(learned: Value, scored: Value) -> str:
             if apart:
                 return apart
     return ""
+
+
+def is_shown_shared(learned: Value, scored: Value) -> bool:
+    """Whether two stretches are shown to share something: they are one value, cut in one way from one thing, or their bounds overlap.
+    Where several paths met, on all of them."""
+    return all(_share(one, other) for one in _stretches(learned) for other in _stretches(scored))
+
+
+def _stretches(value: Value) -> list[Value]:
+    """What a value is a view or a fixed part of, on each path."""
+    value = _stripped(value)
+    if not isinstance(value, Data) or value.op not in ("join", "ifexp"):
+        return [value]
+    return [_stripped(one) for one in joined(value) if one.op not in ("join", "ifexp")] or [value]
+
+
+def _stripped(value: Value, depth: int = 0) -> Value:
+    while isinstance(value, Data) and value.args and (value.op in _UNCHANGED or _is_fixed_part(value)):
+        value = value.args[0]
+    inner = value.inner if isinstance(value, Data) else None
+    if isinstance(value, Data) and inner is not None and depth < 8:
+        # What a method computes of an argument that it only reshapes is the argument.
+        core = _stripped(inner, depth + 1)
+        given = [leaf for argument in value.args for leaf in leaves_of(argument)]
+        numbers = (
+            [int(label[2]) for label in core.labels if label[0] == "param"]
+            if isinstance(core, Data) and core.op == "param"
+            else []
+        )
+        if len(numbers) == 1 and numbers[0] < len(given):
+            return _stripped(given[numbers[0]], depth + 1)
+    return value
+
+
+def _is_fixed_part(node: Data) -> bool:
+    """All but a token at an end: `chunk[1:]`, `tokens[None]`, `rows[:, :-1]`."""
+    key = node.args[1] if node.op == "index" and len(node.args) == 2 else None
+    parts = key.items if isinstance(key, Seq) else (key,)
+    return bool(parts) and all(
+        isinstance(part, Data)
+        and (
+            part.const is None
+            or (part.op == "slice" and all(isinstance(bound, Data) and bound.const in (None, 0, 1, -1) for bound in part.args))
+        )
+        for part in parts
+    )
+
+
+def _share(one: Value, other: Value) -> bool:
+    if any(part is other for part in _wholes(one)) or any(part is one for part in _wholes(other)):
+        return True
+    if not isinstance(one, Data) or not isinstance(other, Data):
+        return False
+    if one.op == other.op == "index" and one.args[0] is other.args[0] and all(_is_cut(node) for node in (one, other)):
+        return _overlaps(one, other)
+    return _signature(one) == _signature(other)
+
+
+def _wholes(value: Value) -> list[Value]:
+    """A value and what it is a part of: `rows`, for `rows[:, :2047]`."""
+    found = [value]
+    while (
+        isinstance(value, Data)
+        and value.args
+        and (value.op in _UNCHANGED or (value.op == "index" and _is_constant(value.args[1])))
+    ):
+        value = value.args[0]
+        found.append(value)
+    return found
+
+
+def _is_constant(key: Value) -> bool:
+    if isinstance(key, Seq):
+        return all(map(_is_constant, key.items))
+    return isinstance(key, Data) and (key.known or (key.op == "slice" and all(map(_is_constant, key.args))))
+
+
+def _is_cut(node: Data) -> bool:
+    return len(node.args) == 2 and isinstance(node.args[1], Data) and node.args[1].op == "slice"
+
+
+def are_one_stretch(learned: Value, scored: Value) -> bool:
+    """Whether two cuts of one thing have the same bounds, whatever iterations they were made in: the next chunk, learned ahead."""
+    one, other = _stripped(learned), _stripped(scored)
+    if not isinstance(one, Data) or not isinstance(other, Data) or one is other:
+        return False
+    if not (one.op == other.op == "index" and _is_cut(one) and _is_cut(other) and one.args[0] is other.args[0]):
+        return False
+    leaves: dict[int, float] = {}
+    try:
+        return _bounds(one, leaves) == _bounds(other, leaves)
+    except _Unknown:
+        return False
+
+
+def _overlaps(cut: Data, against: Data) -> bool:
+    leaves: dict[int, float] = {}
+    try:
+        low, high = _bounds(cut, leaves)
+        other_low, other_high = _bounds(against, leaves)
+    except _Unknown:
+        return cut is against
+    return low < other_high - 1 and other_low < high - 1
+
+
+def _signature(value: Value, depth: int = 0) -> object:
+    """How a value is made, without what leaves its content as it is."""
+    while isinstance(value, Data) and value.args and value.op in _UNCHANGED:
+        value = value.args[0]
+    if not isinstance(value, Data):
+        return tuple(_signature(item, depth + 1) for item in value.items) if isinstance(value, Seq) and depth < 12 else id(value)
+    if value.known:
+        return repr(value.const)
+    if value.op == "loopvar":
+        return ("loopvar", frozenset(label for label in value.labels if label[0] == "loop"))
+    if depth > 12 or not value.args or value.op == "unknown":
+        return id(value)
+    loops = frozenset(label for label in value.labels if label[0] == "loop") if value.op == "element" else None
+    return (value.op, loops, *(_signature(one, depth + 1) for one in value.args))
 
 
 def lies_before_what_counts(learned: Value, loss: Event, reports: Sequence[Event]) -> bool:

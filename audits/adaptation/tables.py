@@ -38,8 +38,8 @@ def _collect(adaptation: Adaptation, analysis: Analysis) -> tuple[Use, ...]:
         held = [event for table in _tables(lookup.values[0]) for event in written.get(id(table), ())]
         writes = [event for event in held if event.index < lookup.index]
         later = [event for event in held if event.index > lookup.index]
-        if any(write.site == lookup.site for write in writes):
-            continue  # the old value, read to be replaced
+        if any(write.site == lookup.site or write.values[0] is lookup.values[2] for write in held):
+            continue  # the old value, read to be replaced; the entry, read to be written to
         for write in writes:
             relation = relation_of(write, lookup)
             if relation == EARLIER:

@@ -10,7 +10,9 @@ from audits.adaptation.rescoring import is_second_pass
 from audits.adaptation.tables import table_uses
 from verifier.engine.context import Context
 from verifier.program.analysis import analysis_of
+from verifier.program.changes import changed_by, changes_adapters_only
 from verifier.program.events import Event
+from verifier.program.queries import has_source
 from verifier.rule import Decision, Finding, Level, Outcome, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
@@ -61,10 +63,16 @@ def check_prequant(context: Context) -> Decision:
 def _shipped(adaptation: Adaptation) -> list[Use]:
     """Forbidden uses whose weights were written between the update and the score."""
     saves = [save for save in adaptation.trace.of("save") if any(label[0] == "model" for label in save.labels)]
+    trace = adaptation.trace
+    trained = changed_by(
+        [step for step in trace.of("update") if not has_source(step.tokens, "val") and has_source(step.tokens, "train")]
+    )
     return [
         use
         for use in adaptation.forbidden
         if any(("upd", use.update.index) in save.labels and use.update.index < save.index < use.score.index for save in saves)
+        # Adapters beside the weights that training made may be dropped before these are written.
+        and not changes_adapters_only(use.update, trained)
     ]
 
 

@@ -44,7 +44,8 @@ def is_artifact(event: Event) -> bool:
     """Whether a save writes weights (and not a table of results)."""
     return (
         event.kind == "save"
-        and not event.text.lower().rstrip().endswith(_RESULTS)
+        and not any(word.endswith(_RESULTS) for word in event.text.lower().split())
+        and not any(node.op.endswith("json.dumps") for part in parts_of(event.values[0]) for node in slice_of(part, 20))
         and any(any(label[0] == "model" for label in part.labels) for part in parts_of(event.values[0]))
     )
 

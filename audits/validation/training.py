@@ -11,9 +11,10 @@ from verifier.evidence import Location
 from verifier.ledger.claims import claimed_runs
 from verifier.ledger.configuration import documented_commands
 from verifier.program.analysis import Analysis, analysis_of
+from verifier.program.changes import changed_by
 from verifier.program.events import Event, Trace
 from verifier.program.queries import events_behind, has_source, scores_of, slice_of
-from verifier.program.values import Data, Instance, Seq, Value, labels_of
+from verifier.program.values import Data, Seq, Value, labels_of
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 from verifier.submission.submission import Submission
 
@@ -110,42 +111,20 @@ def _said(submission: Submission) -> list[Location]:
 def _by_data_flow(analysis: Analysis) -> list[Finding]:
     trace = analysis.run
     steps = [step for step in trace.of("update") if any(label[0] == "score" for label in step.labels)]
-    trained = _changed_by([step for step in steps if not has_source(step.tokens, "val") and has_source(step.tokens, "train")])
+    trained = changed_by([step for step in steps if not has_source(step.tokens, "val") and has_source(step.tokens, "train")])
     for step in steps:
         by_name = has_source(step.tokens, "val")
         if not by_name and not (has_source(step.tokens, "shards") and _reads_all_shards(analysis)):
             continue
         if has_source(step.tokens, "train") and by_name and not _mixes(step, trace):
             continue
-        if by_name and trained and not trained & _changed_by([step]):
+        if by_name and trained and not trained & changed_by([step]):
             # Adapters and offsets of the evaluation, not the weights that training made.
             continue
         used = _shipped(trace, step) or (_scored(trace, step) if not by_name or has_source(step.tokens, "train") else None)
         if used is not None:
             return [_flow_finding(analysis, step, used, by_name)]
     return []
-
-
-def _changed_by(steps: list[Event]) -> frozenset[tuple[str, int]]:
-    """What optimizers change: single parameters, and models as a whole."""
-    found: set[tuple[str, int]] = set()
-    for step in steps:
-        for value in step.values:
-            if isinstance(value, Instance) and value.is_module:
-                found.add(("model", value.top.serial))
-            elif isinstance(value, Data):
-                found.add(("tensor", id(value)))
-                if value.op in ("parameters", "call:builtins.list", "element") or not has_source(step.tokens, "val"):
-                    found |= {("model", part.top.serial) for part in _owners(value)}
-    return frozenset(found)
-
-
-def _owners(value: Data) -> list[Instance]:
-    if value.owner is not None:
-        return [value.owner]
-    return [
-        one for node in slice_of(value, 40) for one in (*node.args, node.owner) if isinstance(one, Instance) and one.is_module
-    ]
 
 
 def _mixes(step: Event, trace: Trace) -> bool:
@@ -166,8 +145,6 @@ def _joined(node: Data) -> list[Value]:
         "call:torch.hstack",
         "call:numpy.concatenate",
         "+",
-        "join",
-        "ifexp",
     ):
         return []
     return [part for one in node.args for part in (one.items if isinstance(one, Seq) else [one])]

@@ -166,12 +166,14 @@ def claimed_runs(submission: Submission) -> tuple[Run, ...]:
             same = [run for run in runs if run.seed == seed]
             if same:
                 target = bpb or claimed
-                chosen.append(max(same, key=lambda run: (run_shows(run, bpb), run.full, _closeness(run, target))))
+                chosen.append(
+                    max(same, key=lambda run: (run_shows(run, bpb), _digits_shown(run, bpb), run.full, _closeness(run, target)))
+                )
         return tuple(chosen)
     scored = [run for run in runs if run.full and run.headline is not None] or [run for run in runs if run.headline is not None]
     if len(scored) > 1 and claimed is not None and len({run.seed for run in scored}) == 1:
         # Several runs of one seed (or of none): at most one of them is the claim.
-        scored = [max(scored, key=lambda run: run_shows(run, claimed))]
+        scored = [max(scored, key=lambda run: (run_shows(run, claimed), _digits_shown(run, claimed)))]
     return tuple(scored)
 
 
@@ -185,6 +187,13 @@ def _closeness(run: Run, claimed: Fact | None) -> float:
 def run_shows(run: Run, claimed: Fact | None) -> bool:
     """Whether a final metric of the run is the claimed value."""
     return claimed is not None and metric_showing(run.final_metrics, claimed) is not None
+
+
+def _digits_shown(run: Run, claimed: Fact | None) -> int:
+    """Digits behind the point with which a run prints the claimed value, as far as the claim has them: four rounded ones may be of
+    another metric."""
+    shown = metric_showing(run.final_metrics, claimed) if claimed is not None else None
+    return shown.bpb.decimals if shown is not None and shown.bpb is not None else 0
 
 
 def metric_showing(metrics: Sequence[Metric], claimed: Fact, shared: Collection[str] = ()) -> Metric | None:

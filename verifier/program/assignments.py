@@ -25,6 +25,8 @@ from verifier.program.values import (
     labels_of,
 )
 
+_ALL_PARAMETERS = ("parameters", ".parameters", "element")
+
 
 class Assignments(Expressions):
     """Binds values."""
@@ -119,10 +121,10 @@ class Assignments(Expressions):
         whole: Value = target
         while isinstance(whole, Data) and whole.op in ("attr:data", ".detach") and whole.args:
             whole = whole.args[0]
+        if root in (target, whole) and isinstance(whole, Data) and whole.op in _ALL_PARAMETERS and whole.owner is not None:
+            self.replace_state(whole.owner, labels)  # under a condition it keeps what was there before, too
+            return
         if root in (target, whole) and isinstance(root, Data) and root.op != "const" and not self.state.guards:
-            if isinstance(whole, Data) and whole.op in ("parameters", ".parameters", "element") and whole.owner is not None:
-                self.replace_state(whole.owner, labels)
-                return
             if has_tokens(labels) or root.owner is not None:
                 self.write(root, None, value, site)
             root.labels = labels | frozenset(label for label in root.labels if label[0] == "model")

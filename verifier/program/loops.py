@@ -133,11 +133,12 @@ class Loops(Definitions):
                 return
             count += 1
             label = ("loop", key, count)
-            self._widen(carried, cursors, label, scope, first=count == 1)
+            self._widen(node, carried, cursors, label, scope, first=count == 1)
             grad, state.grad = state.grad, outside
             state.loops.append((key, count))
             try:
-                element = taken(value, frozenset({label}), site)
+                # What a loop of the generator yields is of that loop's iteration already.
+                element = value if len(state.loops) > around else taken(value, frozenset({label}), site)
                 if wrapper is not None and _name(wrapper.func) == "enumerate":
                     element = Seq("tuple", (Data("loopvar", (), frozenset({label}), site), element), True)
                 self.assign(node.target, element, scope)
@@ -147,7 +148,7 @@ class Loops(Definitions):
                 state.grad = grad
             ended = outcome if outcome in (BREAK, RETURN, RAISE) else ""
 
-        outside = state.grad
+        outside, around = state.grad, len(state.loops) + 1
         call = wrapper.args[0] if wrapper is not None else node.iter
         values = self.consume(call, generator, take, scope)
         if not count:
@@ -185,7 +186,7 @@ class Loops(Definitions):
         cursors = _cursor_names(node) if carried else frozenset()
         for ordinal, element in enumerate(elements, 1):
             label = ("loop", key, ordinal)
-            self._widen(carried, cursors, label, scope, first=ordinal == 1 and len(elements) > 1)
+            self._widen(node, carried, cursors, label, scope, first=ordinal == 1 and len(elements) > 1)
             self.state.loops.append((key, ordinal))
             try:
                 if element is not None and not isinstance(node, ast.While):
@@ -208,15 +209,17 @@ class Loops(Definitions):
         return NEXT if broke else self.execute(node.orelse, scope)
 
     def _widen(
-        self, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int], scope: Scope, *, first: bool
-    ) -> None:
+        self, node: ast.For | ast.AsyncFor | ast.While, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int],
+        scope: Scope, *, first: bool,
+    ) -> None:  # fmt: skip
         """What a loop changes has another value in each iteration. What is only handed over (`previous = chunk`) still is of the
         iteration before, and what nothing has changed yet is what it was."""
         for name in carried:
             value = scope.names.get(name)
             if isinstance(value, Data) and value.owner is None:
                 labels = value.labels | {label} if name in cursors else value.labels
-                kept = value.const if first and (value.const is None or isinstance(value.const, bool)) else UNSET
+                steady = value.const is None or isinstance(value.const, bool)
+                kept = value.const if steady and (first or _stays(node, name, bool(value.const))) else UNSET
                 widened = Data("join", (value,), labels, value.site, kept)
                 widened.serial = value.serial
                 scope.names[name] = widened
@@ -253,6 +256,37 @@ def _assigned_names(node: ast.AST) -> tuple[str, ...]:
     result = tuple(sorted(names))
     node._verifier_names = result  # type: ignore[attr-defined]
     return result
+
+
+def _stays(node: ast.AST, name: str, value: bool) -> bool:
+    """Whether a loop's body changes a flag only where the flag is what it is not: `if not done: ...; done = True`."""
+    known: dict[str, set[bool | None]] | None = getattr(node, "_verifier_flags", None)
+    if known is None:
+        known = {}
+        pending: list[tuple[ast.AST, tuple[tuple[str, bool], ...]]] = [(one, ()) for one in getattr(node, "body", ())]
+        while pending:
+            current, tests = pending.pop()
+            if isinstance(current, ast.Name) and isinstance(current.ctx, ast.Store):
+                wanted = [truth for tested, truth in tests if tested == current.id]
+                known.setdefault(current.id, set()).add(wanted[-1] if wanted else None)
+            if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+                continue
+            if isinstance(current, ast.If):
+                pending += [(one, (*tests, *_flags_of(current.test))) for one in current.body]
+                pending += [(one, tests) for one in (current.test, *current.orelse)]
+            else:
+                pending += [(one, tests) for one in ast.iter_child_nodes(current)]
+        node._verifier_flags = known  # type: ignore[attr-defined]
+    return known.get(name) == {not value}
+
+
+def _flags_of(test: ast.expr) -> list[tuple[str, bool]]:
+    """Names that a condition needs to be true or false."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return [flag for part in test.values for flag in _flags_of(part)]
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) and isinstance(test.operand, ast.Name):
+        return [(test.operand.id, False)]
+    return [(test.id, True)] if isinstance(test, ast.Name) else []
 
 
 def _cursor_names(node: ast.AST) -> frozenset[str]:

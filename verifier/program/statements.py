@@ -206,6 +206,17 @@ class Statements(Loops):
     def _continue(self, node: ast.Continue, scope: Scope) -> str:
         return CONTINUE
 
+    def _delete(self, node: ast.Delete, scope: Scope) -> str:
+        """Parts of a model that are taken out of it (`del layer._parameters["lora_A"]`, `del model.adapter`)."""
+        for target in node.targets:
+            part = target.value if isinstance(target, ast.Subscript | ast.Attribute) else None
+            while isinstance(part, ast.Attribute) and part.attr in ("_parameters", "_modules", "_buffers"):
+                part = part.value
+            owner = self.evaluate(part, scope) if part is not None else NONE
+            if isinstance(owner, Instance) and owner.is_module:
+                self.emit("drop", self.site(node, scope), (owner,))
+        return NEXT
+
     def _assert(self, node: ast.Assert, scope: Scope) -> str:
         self.evaluate(node.test, scope)
         return NEXT
@@ -357,6 +368,7 @@ _HANDLERS: dict[type[ast.stmt], Callable[[Statements, ast.stmt, Scope], str]] = 
     ast.Global: Statements._global,  # type: ignore[dict-item]
     ast.Nonlocal: Statements._nonlocal,  # type: ignore[dict-item]
     ast.Raise: Statements._raise,  # type: ignore[dict-item]
+    ast.Delete: Statements._delete,  # type: ignore[dict-item]
     ast.Break: Statements._break,  # type: ignore[dict-item]
     ast.Continue: Statements._continue,  # type: ignore[dict-item]
     ast.Assert: Statements._assert,  # type: ignore[dict-item]
