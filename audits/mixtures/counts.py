@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from audits.mixtures.flow import Flow, Lookup, data_in, from_validation, operation
+from audits.mixtures.flow import COPIES, Flow, Lookup, data_in, from_validation, is_scored, meeting, operation
 from verifier.program.events import Event
-from verifier.program.queries import scores_of
-from verifier.program.values import Data
+from verifier.program.queries import events_behind, scores_of
+from verifier.program.values import Data, Seq, Value
 
 _QUOTIENTS = frozenset({"/", "//", "div", "divide", "true_divide", "div_"})
 _FOLDS = frozenset({"%", "&", "remainder", "bitwise_and", "mod", "fmod", "crc32", "adler32", "hash"})
 """Operations that fold a key into a bounded table, so that different keys meet."""
+_JOINS = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "column_stack"})
+_SUMS = frozenset({"sum", "nansum", "einsum"})
+_BYTES = 256
+"""The smallest alphabet that scores this text: its bytes."""
+_DEEP, _LONG = 40, 400
+"""How deep and how long a key's formula may be to be compared with another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class CountRatio:
     """`taken` counts under a key with the target divided by counts of its context, inside a logarithm that is scored.
 
     `folded` when the key is folded into a bounded table. `over_alphabet` when the lookup is made for every candidate and the
-    target's one is picked afterwards.
+    target's one is picked afterwards. `summed` when the context's count is the sum of the same table over every candidate.
     """
 
     taken: Lookup
@@ -28,11 +35,20 @@ class CountRatio:
     logarithm: Data
     folded: bool
     over_alphabet: bool
+    summed: bool
 
 
-def target_nodes(flow: Flow) -> frozenset[int]:
-    """What holds the targets of the scored losses: from the loss back to the cut that made them out of the stream. The stream
-    itself holds the contexts too and is left out."""
+@dataclass(frozen=True, slots=True)
+class FoldedLookup:
+    """A read of a bounded table under a key of context and target, and where what it gives meets the score of that target."""
+
+    lookup: Lookup
+    score: Data
+
+
+def target_nodes(flow: Flow, events: tuple[Event, ...] | None = None) -> frozenset[int]:
+    """What holds the targets of the scored losses (or of some of them): from the loss back to the cut that made them out of the
+    stream. The stream itself holds the contexts too and is left out."""
 
     def back(node: Data) -> tuple[Data, ...]:
         cut = (
@@ -42,7 +58,8 @@ def target_nodes(flow: Flow) -> frozenset[int]:
         )
         return () if cut else tuple(one for one in flow.handed_on(node) if from_validation(one))
 
-    aims = [node for event in _scores(flow) if len(event.values) > 2 for node in data_in(event.values[2])]
+    chosen = scores_behind(flow) if events is None else events
+    aims = [node for event in chosen if len(event.values) > 2 for node in data_in(event.values[2])]
     return frozenset(id(node) for node in flow.walk(aims, back) if flow.is_token(node))
 
 
@@ -53,7 +70,8 @@ def _selects(node: Data) -> bool:
     return any(not (isinstance(bound, Data) and bound.known and not bound.const) for bound in bounds)
 
 
-def _scores(flow: Flow) -> tuple[Event, ...]:
+def scores_behind(flow: Flow) -> tuple[Event, ...]:
+    """The losses behind the headline."""
     return tuple(dict.fromkeys(score for report in flow.reports for score in scores_of(report, flow.trace)))[:24]
 
 
@@ -80,7 +98,13 @@ def count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
                 found.setdefault(
                     place,
                     CountRatio(
-                        taken, context, quotient, logarithm, _is_folded(flow, taken, context), _same_tokens(flow, taken, context)
+                        taken,
+                        context,
+                        quotient,
+                        logarithm,
+                        _is_folded(flow, taken, context),
+                        _same_tokens(flow, taken, context),
+                        is_sum_of_candidates(flow, taken, context, data_in(quotient.args[1]), targets),
                     ),
                 )
     return tuple(sorted(found.values(), key=lambda ratio: (ratio.taken.site, ratio.quotient.site or ("", 0, 0))))
@@ -99,7 +123,8 @@ def _context_of(flow: Flow, quotient: Data, taken: Lookup, under: list[Lookup], 
     if not tokens:
         return None
     aimed = _has_target(flow, taken, targets)
-    for context in under:
+    sums = [one for one in under if is_sum_of_candidates(flow, taken, one, data_in(quotient.args[1]), targets)]
+    for context in (*sums, *under):
         fewer = flow.ingredients(context.key)
         if fewer and (fewer.keys() < tokens.keys() or (aimed and not _has_target(flow, context, targets))):
             return context
@@ -154,3 +179,105 @@ def _is_folded(flow: Flow, taken: Lookup, context: Lookup) -> bool:
 
 def _logarithm_over(flow: Flow, node: Data) -> Data | None:
     return next((one for one in flow.logarithms if id(node) in flow.behind(one)), None)
+
+
+def is_sum_of_candidates(flow: Flow, taken: Lookup, context: Lookup, within: Iterable[Data], targets: frozenset[int]) -> bool:
+    """Whether a value is the sum, over every candidate, of the same table under the same key: what makes counts shares."""
+    tables = {id(node) for node in data_in(taken.table)}
+    if not any(id(node) in tables for node in data_in(context.table)):
+        return False
+    named = _formula(flow, taken.key, targets)
+    if named is None or named != _formula(flow, context.key, targets) or not _every_candidate(flow, context.key):
+        return False
+    return any(operation(node) in _SUMS and id(context.result) in flow.behind(node) for node in flow.walk(within, flow.handed_on))
+
+
+def _every_candidate(flow: Flow, key: Value) -> bool:
+    """Whether a key is made for a whole alphabet: at least one of bytes, from zero on."""
+    ranges = [node for node in flow.walk(data_in(key), flow.handed_on) if operation(node) == "arange"]
+    for node in ranges:
+        bounds = [
+            one.const for value in node.args for one in data_in(value) if isinstance(one.const, int) and one.const is not True
+        ]
+        if len(bounds) > 1 or any(bound < _BYTES for bound in bounds):
+            return False
+    return bool(ranges)
+
+
+def _formula(flow: Flow, key: Value, targets: frozenset[int]) -> object | None:
+    """How a key is computed, with targets and candidates under one name and every other token under another. None when it is too
+    long to compare."""
+    steps = 0
+
+    def told(value: Value, depth: int) -> object:
+        nonlocal steps
+        steps += 1
+        if depth > _DEEP or steps > _LONG:
+            raise _TooLongError
+        if isinstance(value, Seq):
+            return tuple(told(one, depth + 1) for one in value.items)
+        if not isinstance(value, Data):
+            return type(value).__name__
+        if value.known:
+            return value.const
+        if flow.is_token(value):
+            return "candidate" if any(id(one) in targets for one in flow.origin(value)) else "context"
+        if operation(value) == "arange":
+            return "candidate"
+        if operation(value) in COPIES and value.args:
+            return told(value.args[0], depth + 1)
+        return (operation(value), *(told(one, depth + 1) for one in value.args))
+
+    try:
+        return told(key, 0)
+    except _TooLongError:
+        return None
+
+
+class _TooLongError(Exception):
+    """A formula has more steps than are compared."""
+
+
+def folded_lookups(flow: Flow) -> list[FoldedLookup]:
+    """Reads under a key that folds a score's own target together with its context, whose value enters that score without being
+    divided by the sum over all candidates."""
+    found: dict[object, FoldedLookup] = {}
+    for lookup in flow.lookups:
+        mixing = [node for node in flow.walk(data_in(lookup.key), flow.arithmetic) if operation(node) in _FOLDS]
+        if not mixing or is_scored(lookup.result):
+            continue
+        # A learned table of the model speaks through the layers above it: only a value for each token counts there.
+        learned = operation(lookup.result) == "embedding" or any(label[0] == "model" for label in lookup.result.labels)
+        score = meeting(flow, lookup.result) or (None if learned else _logarithm_over(flow, lookup.result))
+        if score is None:
+            continue
+        targets = target_nodes(flow, scores_of_node(flow, score))
+        tokens = flow.ingredients(lookup.key).items()
+        own = {key for key, token in tokens if any(id(one) in targets for one in flow.origin(token))}
+        whole = {key for key, token in tokens if key in own and _is_window(flow, token, targets)}
+        if not any(folded & own and (folded - own or folded & whole) for folded in (_tokens_in(flow, node) for node in mixing)):
+            continue
+        if not any(is_sum_of_candidates(flow, lookup, one, [score], targets) for one in flow.lookups):
+            found.setdefault(lookup.site, FoldedLookup(lookup, score))
+    return list(found.values())
+
+
+def _tokens_in(flow: Flow, node: Data) -> set[int]:
+    return {id(one) for one in flow.walk([node], flow.arithmetic) if flow.is_token(one)}
+
+
+def _is_window(flow: Flow, token: Data, targets: frozenset[int]) -> bool:
+    """Whether tokens were put together of which some are the target and some are not."""
+    for node in flow.origin(token):
+        if operation(node) in _JOINS and node.args:
+            parts = [
+                any(id(one) in targets for one in flow.origin(part)) for part in data_in(node.args[0]) if flow.is_token(part)
+            ]
+            if any(parts) and not all(parts):
+                return True
+    return False
+
+
+def scores_of_node(flow: Flow, node: Data) -> tuple[Event, ...]:
+    """The losses that flow into a node."""
+    return events_behind(node.labels, flow.trace, "score")

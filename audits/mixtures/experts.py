@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audits.mixtures.counts import target_nodes
-from audits.mixtures.flow import LOGARITHMS, Flow, data_in, from_validation, is_scored, operation
+from audits.mixtures.flow import ELEMENTWISE, LOGARITHMS, Flow, data_in, from_validation, is_scored, meeting, operation
 from verifier.program.values import Data, Seq
 
 _STACKS = frozenset({"stack", "cat", "concatenate", "array", "vstack", "hstack"})
@@ -30,13 +30,6 @@ _LINEAR = frozenset(
     }
 )
 """Steps between a stack of experts and the logarithm of their sum."""
-ELEMENTWISE = frozenset(
-    {"*", "+", "-", "neg", "/", "where", "astype", "to", "float", "double", "bool", "int", "long", "view", "reshape", "unsqueeze", "squeeze", "expand",
-     "~", "&", "|", "not", "and", "or", "masked_fill", "clamp", "clip", "exp", "index", ">", "<", ">=", "<=", "==", "!=", "cpu", "numpy", "join", "tensor",
-     "from_numpy", "flatten", "asarray", "logical_and", "logical_or", "logical_not", "multiply", "add", "element", "ifexp", "minimum", "maximum", "item",
-     "float32", "float64", "int64", "mul", "sub", "add_", "mul_", "sub_", "log", "log1p"}
-)  # fmt: skip
-"""Operations that keep one value for each token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +100,6 @@ def unpaid_bonuses(flow: Flow) -> list[UnpaidBonus]:
         ):
             found.setdefault(hit.site, UnpaidBonus(hit, meets))
     return list(found.values())
-
-
-def meeting(flow: Flow, start: Data) -> Data | None:
-    """The first place where a value for each token meets the score of that token."""
-    pending, seen = [start], {id(start)}
-    while pending:
-        current = pending.pop(0)
-        for parent in flow.parents.get(id(current), ()):
-            if id(parent) in seen or operation(parent) not in ELEMENTWISE or _is_key(current, parent):
-                continue
-            seen.add(id(parent))
-            if is_scored(parent):
-                return parent
-            pending.append(parent)
-    return None
-
-
-def _is_key(node: Data, reader: Data) -> bool:
-    """Whether a node only says which element is read."""
-    return operation(reader) in ("index", "element") and not any(one is node for one in data_in(reader.args[0]))
 
 
 def _normalized(flow: Flow, meets: Data) -> bool:

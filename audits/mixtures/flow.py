@@ -20,13 +20,20 @@ _REMEMBERED = 400
 KEPT = 400
 """Direct inputs of a node that are looked at."""
 LOGARITHMS = frozenset({"log", "log2", "log10", "log1p", "logsumexp", "logaddexp", "logaddexp2"})
-_COPIES = frozenset(
+COPIES = frozenset(
     {"astype", "to", "cpu", "cuda", "numpy", "long", "int", "view", "reshape", "flatten", "ravel", "squeeze", "unsqueeze", "contiguous", "clone",
      "copy", "from_numpy", "tensor", "as_tensor", "asarray", "array", "ascontiguousarray", "tolist", "item", "detach", "join", "element", "index",
      "where", "cat", "concatenate", "stack", "clamp", "clip", "pin_memory", "expand", "transpose", "permute", "squeeze_", "t", "ifexp",
      "int64", "int32", "uint64", "uint32", "clamp_", "repeat", "tensor_split", "chunk", "split", "flip", "narrow", "index_select", "type", "attr:T"}
 )  # fmt: skip
 """Operations that hand on the numbers they are given."""
+ELEMENTWISE = frozenset(
+    {"*", "+", "-", "neg", "/", "where", "astype", "to", "float", "double", "bool", "int", "long", "view", "reshape", "unsqueeze", "squeeze", "expand",
+     "~", "&", "|", "not", "and", "or", "masked_fill", "clamp", "clip", "exp", "index", ">", "<", ">=", "<=", "==", "!=", "cpu", "numpy", "join", "tensor",
+     "from_numpy", "flatten", "asarray", "logical_and", "logical_or", "logical_not", "multiply", "add", "element", "ifexp", "minimum", "maximum", "item",
+     "float32", "float64", "int64", "mul", "sub", "add_", "mul_", "sub_", "log", "log1p"}
+)  # fmt: skip
+"""Operations that keep one value for each token."""
 _KEYS = {
     "index": 1,
     "get": 1,
@@ -170,7 +177,7 @@ class Flow:
 
     def key_path(self, key: Value) -> list[Data]:
         """The computations that make a key, the last one first."""
-        return [node for node in self.walk(data_in(key), self.arithmetic) if operation(node) not in _COPIES]
+        return [node for node in self.walk(data_in(key), self.arithmetic) if operation(node) not in COPIES]
 
     def arithmetic(self, node: Data) -> tuple[Data, ...]:
         """What a number was computed from, down to the tokens."""
@@ -219,7 +226,7 @@ class Flow:
             chain.append(current)
             if operation(current) in _READS:
                 continue
-            if operation(current) not in _COPIES and not current.filled:
+            if operation(current) not in COPIES and not current.filled:
                 return []
             pending += self.handed_on(current)
         return chain
@@ -259,6 +266,26 @@ class Flow:
             if any(from_validation(one) for one in data_in(key)) and not all(_is_mask(one, 0) for one in data_in(key)):
                 found.append(Lookup(node.site, tuple(events.get(node.site, ())[:1]), node.args[0], key, node))
         return tuple(found)
+
+
+def meeting(flow: Flow, start: Data) -> Data | None:
+    """The first place where a value for each token meets the score of that token."""
+    pending, seen = [start], {id(start)}
+    while pending:
+        current = pending.pop(0)
+        for parent in flow.parents.get(id(current), ()):
+            if id(parent) in seen or operation(parent) not in ELEMENTWISE or _is_key(current, parent):
+                continue
+            seen.add(id(parent))
+            if is_scored(parent):
+                return parent
+            pending.append(parent)
+    return None
+
+
+def _is_key(node: Data, reader: Data) -> bool:
+    """Whether a node only says which element is read."""
+    return operation(reader) in ("index", "element") and not any(one is node for one in data_in(reader.args[0]))
 
 
 def _is_mask(node: Data, depth: int) -> bool:

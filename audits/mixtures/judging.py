@@ -32,8 +32,9 @@ def _dormant_flow(context: Context, trace: Trace) -> Flow:
     return held
 
 
-def judge(context: Context, suspects: Suspects, absent: str) -> Decision:
-    """Ask for findings; without any, pass only what was seen as a whole. `absent` says what was looked for."""
+def judge(context: Context, suspects: Suspects, absent: str, unproved: Callable[[Flow], str] | None = None) -> Decision:
+    """Ask for findings; without any, pass only what was seen as a whole. `absent` says what was looked for; `unproved` why that it
+    is absent is not enough, or nothing."""
     analysis = analysis_of(context)
     if not analysis.available:
         return Decision.not_available(analysis.why_not)
@@ -53,6 +54,8 @@ def judge(context: Context, suspects: Suspects, absent: str) -> Decision:
     unread = unread_code(context, analysis, flow)
     if unread:
         return Decision.not_available(unread)
+    if unproved is not None and (missing := unproved(flow)):
+        return Decision.not_available(missing)
     return Decision.passed(absent)
 
 

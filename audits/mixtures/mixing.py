@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from audits.mixtures.byte_mixtures import native_mixtures, spread_scores
 from audits.mixtures.counts import count_ratios
+from audits.mixtures.distributions import unfollowed_score
+from audits.mixtures.excesses import excesses, shrunk_losses
 from audits.mixtures.experts import strange_experts, unpaid_bonuses
 from audits.mixtures.flow import Flow
 from audits.mixtures.judging import accuse, judge
@@ -21,14 +23,17 @@ _CONDITIONS = "https://github.com/openai/parameter-golf/issues/1017"
 
 def check_normalization(context: Context) -> Decision:
     return judge(
-        context, _unnormalized, "no mixture behind the headline metric that lacks a normalization over the alphabet was found"
+        context,
+        _unnormalized,
+        "no mixture behind the headline metric that lacks a normalization over the alphabet was found",
+        unfollowed_score,
     )
 
 
 def _unnormalized(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
     found: list[Finding] = []
     for ratio in count_ratios(flow):
-        if not ratio.over_alphabet:
+        if not ratio.over_alphabet or ratio.summed:
             continue
         message = (
             "the counts of all candidates are taken from a table in which they meet those of other contexts, and divided by the "
@@ -52,6 +57,16 @@ def _unnormalized(context: Context, analysis: Analysis, flow: Flow) -> list[Find
         )
         fix = "Add log(1 + p(hint) * (exp(beta) - 1)) wherever the bonus beta may apply."
         found.append(accuse(analysis, flow, message, (bonus.hit.site, bonus.meets.site), flow.reports[:1], fix))
+    for excess in () if found else excesses(flow):
+        message = f"every candidate's probability or count is raised by {excess.added:g}, which nothing is taken for elsewhere"
+        doubt = f"how many candidates there are (256 would get {excess.mass:.3g} times what they share)"
+        fix = "Add the constant once for each candidate to the total that divides, or mix with a distribution."
+        found.append(accuse(analysis, flow, message, (excess.place.site,), flow.reports[:1], fix, doubt))
+    for product, factor in () if found else shrunk_losses(flow):
+        message = f"the loss of each token is multiplied by {factor:g}: powers of probabilities do not sum to one"
+        doubt = "whether the factor changes the unit of the loss or the score"
+        fix = "Divide the logits by a temperature instead, before the softmax."
+        found.append(accuse(analysis, flow, message, (product.site,), flow.reports[:1], fix, doubt))
     return found[:6]
 
 
@@ -63,9 +78,11 @@ def _oracles(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
     found: list[Finding] = []
     for choice in chosen_scores(flow):
         message = f"`{choice.how}` keeps, token by token, the better of several scores of the true token"
-        sites = (choice.event.site, *(score.site for score in choice.scores[:3]))
+        if choice.doubt:
+            message = f"`{choice.how}` of several scores of the true token decides, token by token, what is scored"
+        sites = (choice.node.site, *(score.site for score in choice.scores[:3]))
         fix = "Mix the scorers with weights that earlier tokens decide."
-        found.append(accuse(analysis, flow, message, sites, (choice.event, *flow.reports[:1]), fix))
+        found.append(accuse(analysis, flow, message, sites, (choice.event, *flow.reports[:1]), fix, choice.doubt))
     return found[:6]
 
 

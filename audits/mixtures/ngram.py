@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from audits.mixtures.counts import count_ratios
+from audits.mixtures.counts import count_ratios, folded_lookups
 from audits.mixtures.flow import Flow
-from audits.mixtures.gates import gated_lookups, peeking_loops
+from audits.mixtures.gates import peeking_loops, target_gates
 from audits.mixtures.judging import accuse, judge
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis
@@ -25,8 +25,9 @@ def check_key(context: Context) -> Decision:
 
 def _target_keys(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
     found: list[Finding] = []
+    fix = "Look up a row over the whole alphabet by the context alone, normalize it, mix the two distributions, then pick the target."
     for ratio in count_ratios(flow):
-        if not ratio.folded or ratio.over_alphabet:
+        if not ratio.folded or ratio.over_alphabet or ratio.summed:
             continue
         key = next((node.site for node in flow.key_path(ratio.taken.key)), None)
         message = (
@@ -35,8 +36,15 @@ def _target_keys(context: Context, analysis: Analysis, flow: Flow) -> list[Findi
         )
         sites = (key, ratio.taken.site, ratio.context.site, ratio.quotient.site, ratio.logarithm.site)
         events = (*ratio.taken.events, *flow.reports[:1])
-        fix = "Look up a row over the whole alphabet by the context alone, normalize it, mix the two distributions, then pick the target."
         found.append(accuse(analysis, flow, message, sites, events, fix))
+    if found:
+        return found[:6]
+    for folded in folded_lookups(flow):
+        message = "a value under a folded key of context and realized target enters the score of that target"
+        doubt = "whether the values of all candidates are summed and divided by that sum"
+        key = next((node.site for node in flow.key_path(folded.lookup.key)), None)
+        places = (key, folded.lookup.site, folded.score.site)
+        found.append(accuse(analysis, flow, message, places, (*folded.lookup.events, *flow.reports[:1]), fix, doubt))
     return found[:6]
 
 
@@ -51,10 +59,12 @@ def check_gate(context: Context) -> Decision:
 def _target_gates(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:
     fix = "Let only tokens before the target decide where an expert may speak, e.g. whether the previous token ends a word."
     found: list[Finding] = []
-    for gate in gated_lookups(flow):
+    for gate in target_gates(flow):
         message = "a property of the realized target decides how much of a boost or expert enters its own score"
-        sites = (gate.lookup.site, gate.meets.site)
-        found.append(accuse(analysis, flow, message, sites, (*gate.lookup.events, *flow.reports[:1]), fix))
+        if gate.doubt:
+            message = "a value that is read at the realized target enters its own score"
+        events = (*(gate.lookup.events if gate.lookup is not None else ()), *flow.reports[:1])
+        found.append(accuse(analysis, flow, message, (gate.place.site, gate.meets.site), events, fix, gate.doubt))
     for loop in peeking_loops(context, analysis, flow):
         message = (
             f"`{loop.function}` writes what it proposes for a position (`{loop.output}`) only when the token at that very position has a "
