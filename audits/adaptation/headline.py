@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event, Trace
 from verifier.program.queries import has_source, headline_reports, is_matched, is_silent, scores_of
 from verifier.rule import Decision
+
+_A_NUMBER = re.compile(r"bpb\s?[:=≈]?(?:\s|$)", re.IGNORECASE)
+"""`BPB:` with a number that is put in behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Headline:
     matched: bool
     ambiguous: bool = False
     """Whether several places print its line, and the log does not tell which of them printed the headline."""
+    unread: bool = False
+    """Whether the headline's line was not found and other places print a BPB of which no loss is known."""
 
     def concerned(self, wanted: Callable[[Event], bool]) -> tuple[Event, bool] | None:
         """The last report of which something holds, and whether that is sure to be the headline."""
@@ -29,7 +35,7 @@ class Headline:
         if not hits:
             return None
         last = self.matched and not self.ambiguous and hits[-1] is self.reports[-1]
-        sure = len(hits) == len(self.reports) or last
+        sure = last or (len(hits) == len(self.reports) and not self.unread)
         return hits[-1], sure
 
     def behind(self, score: Event, alike: Sequence[Event]) -> tuple[Event, bool]:
@@ -53,7 +59,7 @@ def headline_of(analysis: Analysis, trace: Trace) -> Headline:
     places = {(report.stack, report.text): report for report in scored}
     reports = tuple(sorted(places.values(), key=lambda report: report.index))
     if not matched or len({report.site for report in reports}) < 2:
-        return Headline(reports, matched)
+        return Headline(reports, matched, unread=not matched and _prints_others(trace, reports))
     ranks = _ranks(analysis)
     if len(ranks) == 1:
         rank, count = ranks.pop()
@@ -61,6 +67,14 @@ def headline_of(analysis: Analysis, trace: Trace) -> Headline:
             return Headline((reports[rank],), matched)
         # Fewer lines than places: some were not reached. The last line is the last place's, if that one was.
     return Headline(reports, matched, ambiguous=any(rank + 1 < count for rank, count in ranks) or len(ranks) > 1)
+
+
+def _prints_others(trace: Trace, reports: Sequence[Event]) -> bool:
+    known = {report.site for report in reports}
+    return any(
+        _A_NUMBER.search(other.text) is not None and not scores_of(other, trace) and other.site not in known
+        for other in trace.of("report")
+    )
 
 
 def _ranks(analysis: Analysis) -> set[tuple[int, int]]:

@@ -52,7 +52,7 @@ def _topics(event: Event, trace: Trace) -> Iterator[str]:
         if _leads_to_artifact(event, trace):
             yield "prequant-ttt"
         yield from _PAYLOAD_TOPICS
-    elif event.kind == "write" and any(label[0] == "model" for label in labels_of(_written(event))):
+    elif event.kind == "write" and _keeps_outputs(event) and not _leads_to_artifact(event, trace):
         yield "eval-adaptation"
 
 
@@ -62,6 +62,10 @@ def _leads_to_artifact(update: Event, trace: Trace) -> bool:
         event.index > update.index and ("upd", update.index) in (event.labels | labels_of(Seq("tuple", event.values)))
         for event in trace.of("save")
     )
+
+
+def _keeps_outputs(event: Event) -> bool:
+    return any(label[0] == "model" for label in labels_of(_written(event)))
 
 
 def _written(event: Event) -> Value:
@@ -74,8 +78,7 @@ def unadapted(trace: Trace, reports: Iterable[Event]) -> bool:
     if trace.incomplete:
         return False
     return not any(
-        has_source(event.tokens, "val")
-        and (event.kind == "update" or any(label[0] == "model" for label in labels_of(_written(event))))
+        has_source(event.tokens, "val") and (event.kind == "update" or _keeps_outputs(event))
         for report in reports
         for score in scores_of(report, trace)
         for event in updates_in(score.labels, trace)

@@ -18,7 +18,7 @@ _NAMES = {
     "prequant-ttt": re.compile(r"(?:ENABLE_|USE_)?PRE_?QUANT_TTT" + _ON),
     "ttt": re.compile(r"(?:ENABLE_|USE_|RUN_|DO_)?(?:(?:LEGAL|SCORE_FIRST|CAUSAL|LORA|PHASED|SLIDING)_)?TTT" + _ON),
     "slot": re.compile(r"(?:ENABLE_|USE_|RUN_)?(?:CAUSAL_)?SLOT" + _ON),
-    "ngram": re.compile(r"(?:ENABLE_|USE_)?NGRAM(?:_(?:CACHE|MIX(?:ER)?|TILT|BACKOFF|EVAL|RESCORE|TWO_PASS))?" + _ON),
+    "ngram": re.compile(r"(?:ENABLE_|USE_)?NGRAM_(?:CACHE|MIX(?:ER)?|TILT|BACKOFF|EVAL|RESCORE|TWO_PASS)" + _ON),
     "etlb": re.compile(r"(?:ENABLE_|USE_)?ETLB" + _ON),
 }
 _AMOUNT = ("_EPOCHS", "_STEPS", "_PASSES")

@@ -91,6 +91,7 @@ class Replay(Expressions):
             except _Leave as leave:
                 outcome = leave
             if outcome is not None:
+                self.scored.passed_over |= outcome.kind is not ast.Return
                 names.clear()
                 names.update(other)
                 self._block(node.orelse, names)

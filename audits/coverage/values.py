@@ -39,6 +39,8 @@ class Scored:
     chunks: dict[tuple[int, int], ast.AST] = field(default_factory=dict)
     trimmed: bool = False
     """A part of a chunk was taken out of it, beyond the shift by one between inputs and targets: not all of it may count."""
+    passed_over: bool = False
+    """A `continue` or `break` under a condition that is not known was taken to stay unused."""
 
 
 def opaque(loss: bool) -> Opaque:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from audits.coverage.early_end import EarlyEnd, early_end_of
 from audits.coverage.replay import Replay
+from audits.coverage.scored_loops import why_not_attributed
+from audits.coverage.settings import Function, Settings, arguments, call_of, functions_around
 from audits.coverage.values import Known, Opaque, Scored, Tokens, Unknown
 from verifier.engine.context import Context
 from verifier.ledger.claims import claimed_runs
 from verifier.ledger.denominator import read_tokens
 from verifier.program.analysis import Analysis, ProgramText, analysis_of
-from verifier.program.events import Event
 from verifier.program.queries import headline_reports, scores_of
 from verifier.program.values import Site
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
@@ -22,24 +24,23 @@ from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcom
 _PULL = "https://github.com/openai/parameter-golf/pull/"
 _USUAL_TARGETS = 62_021_632
 """Targets of the published stream at 1,024 context, for a run that does not print its own count."""
-_ALONE = {"rank": 0, "local_rank": 0, "world_size": 1, "world": 1, "num_ranks": 1, "grad_accum_steps": 1}
-"""One process scores everything: how windows are shared out does not change which there are."""
 _PLAUSIBLE = 0.9
 """Share of the stream that a replay must cover to be believed."""
+NOT_COVERED = "the replay does not cover the stream"
 _CANDIDATES = 10
-_ALIASES = 3
-"""Names that a setting may pass through."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """What an evaluation scores of `targets` targets: how many it leaves out, how many times too often it counts one. `throughout`:
-    not at an end but along the whole stream, and the number is carried over from a part of it."""
+    not at an end but along the whole stream, and the number is carried over from a part of it. `passed_over`: a way out of the loop
+    under a condition that is not known was taken to stay unused."""
 
     targets: int
     missed: int
     repeated: int
     throughout: bool
+    passed_over: bool
     text: ProgramText
     windows: ast.AST
     scored: ast.AST
@@ -57,8 +58,11 @@ def _coverage(context: Context) -> Coverage | str:
     analysis = analysis_of(context)
     if not analysis.available:
         return analysis.why_not
+    elsewhere = why_not_attributed(analysis)
+    if elsewhere:
+        return elsewhere
     reason = "no evaluation loop with windows that can be computed was found"
-    settings = _Settings(analysis)
+    settings = Settings(analysis)
     targets = next(
         (tokens.count for run in claimed_runs(context.submission) if (tokens := read_tokens(run)) is not None), _USUAL_TARGETS
     )
@@ -73,9 +77,7 @@ def _coverage(context: Context) -> Coverage | str:
     return reason
 
 
-def _evaluations(
-    analysis: Analysis, context: Context
-) -> Iterator[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef, ast.Call | None, frozenset[int]]]:
+def _evaluations(analysis: Analysis, context: Context) -> Iterator[tuple[ProgramText, Function, ast.Call | None, frozenset[int]]]:
     """The functions around the losses that the headline prints, innermost first, each with its call and the lines on the way to
     the loss. The last headline counts."""
     trace = analysis.run
@@ -83,118 +85,25 @@ def _evaluations(
     losses = [score for report in reports[-1:] for score in scores_of(report, trace)]
     seen: set[int] = set()
     for loss in losses[:1]:
-        for text, function in _around(analysis, loss):
+        for text, function in functions_around(analysis, loss):
             if id(function) not in seen:
                 seen.add(id(function))
                 sites = (loss.site, *loss.stack)
                 lines = frozenset(site.line for site in sites if (site.path, site.layer) == (text.path, text.layer))
-                yield text, function, _call_of(analysis, loss, function.name), lines
-
-
-def _around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    for site in (loss.site, *reversed(loss.stack)):
-        for text in analysis.trees:
-            if (text.path, text.layer) != (site.path, site.layer):
-                continue
-            inside = [
-                node
-                for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef)
-                if node.lineno <= site.line <= (node.end_lineno or 0)
-            ]
-            for node in sorted(inside, key=lambda one: one.lineno, reverse=True):
-                yield text, node
-
-
-def _call_of(analysis: Analysis, loss: Event, name: str) -> ast.Call | None:
-    lines = {(site.path, site.layer, site.line) for site in loss.stack}
-    for text in analysis.trees:
-        for node in text.parsed.of(ast.Call):
-            if (text.path, text.layer, node.lineno) in lines:
-                called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-                if called == name:
-                    return node
-    return None
-
-
-class _Settings:
-    """Integers behind `args.stride`: the run's value of the environment variable that the attribute is read from, a constant, or
-    what is computed from those (`args.eval_len if args.eval_len > 0 else args.train_len`)."""
-
-    def __init__(self, analysis: Analysis) -> None:
-        self.values: dict[str, int | None] = {}
-        calls = {key: call for text in analysis.trees for key, call in _named_calls(text).items()}
-        assignments = [
-            (name, node.value)
-            for text in analysis.trees
-            for node in text.parsed.of(ast.Assign, ast.AnnAssign)
-            if node.value is not None and (name := _assigned(node)) is not None
-        ]
-        for name, value in assignments:
-            self._keep(name, _setting(value, calls.get(id(value)), analysis.run.config))
-        for _ in range(_ALIASES):
-            for name, value in assignments:
-                if name not in self.values and isinstance(value, ast.IfExp | ast.BoolOp | ast.Attribute | ast.Name):
-                    self._keep(name, Replay(self.resolve).compute(value))
-
-    def _keep(self, name: str, number: int | None) -> None:
-        if number is not None:
-            # Two different values under one name: not known.
-            self.values[name] = number if self.values.get(name, number) == number else None
-
-    def resolve(self, node: ast.expr) -> int | None:
-        if isinstance(node, ast.Attribute):
-            return self.values.get(node.attr)
-        if isinstance(node, ast.Name):
-            return self.values.get(node.id)
-        if isinstance(node, ast.Constant):
-            return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
-        return None
-
-
-def _assigned(node: ast.Assign | ast.AnnAssign) -> str | None:
-    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-    return target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else None
-
-
-def _named_calls(text: ProgramText) -> dict[int, ast.Call]:
-    """By the identity of an assigned value: the outermost call in it whose first argument is a text, the name of a variable."""
-    found: dict[int, tuple[int, ast.Call]] = {}
-    for call in text.parsed.of(ast.Call):
-        if not call.args or not isinstance(call.args[0], ast.Constant) or not isinstance(call.args[0].value, str):
-            continue
-        value: ast.AST = call
-        depth, holder = 0, text.parsed.parents.get(id(call))
-        while holder is not None and not isinstance(holder, ast.stmt):
-            depth, value, holder = depth + 1, holder, text.parsed.parents.get(id(holder))
-        if id(value) not in found or depth < found[id(value)][0]:
-            found[id(value)] = depth, call
-    return {value: call for value, (_, call) in found.items()}
-
-
-def _setting(node: ast.expr, call: ast.Call | None, config: Mapping[str, str]) -> int | None:
-    """The integer that a value is: a constant, or what the run's environment says of the variable that the call names."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
-    if call is None:
-        return None
-    name, default = (one.value if isinstance(one, ast.Constant) else None for one in (*call.args, None, None)[:2])
-    try:
-        return int(str(config.get(str(name), default)).replace("_", ""))
-    except ValueError:
-        return None
+                yield text, function, call_of(analysis, loss, function.name), lines
 
 
 def _replay(
-    function: ast.FunctionDef | ast.AsyncFunctionDef,
+    function: Function,
     call: ast.Call | None,
     text: ProgramText,
-    settings: _Settings,
+    settings: Settings,
     targets: int,
     loss_lines: frozenset[int],
 ) -> Coverage | None:
     """Replay on a stream that ends like the real one and is some windows long. What is taken for the stream must explain the
     whole of what is scored."""
-    names = _arguments(function, call, settings)
+    names = arguments(function, call, settings)
     doubt: Unknown | None = None
     for stream in _streams_of(function, text, names):
         try:
@@ -212,9 +121,9 @@ def _replay(
 def _replay_on(
     stream: str,
     names: dict[str, Known],
-    function: ast.FunctionDef | ast.AsyncFunctionDef,
+    function: Function,
     text: ProgramText,
-    settings: _Settings,
+    settings: Settings,
     targets: int,
     loss_lines: frozenset[int],
 ) -> Coverage | None:
@@ -241,7 +150,7 @@ def _replay_on(
     missed = short - len(times)
     repeated = sum(times.values()) - len(times)
     if len(times) < _PLAUSIBLE * short or repeated > 4 * short:
-        raise Unknown("the replay does not cover the stream")
+        raise Unknown(NOT_COVERED)
     if not scored.slices and missed < max(end - first for first, end, _ in spans):
         # Whole sequences only: the stream is cut to them when it is loaded, as in the challenge's own script.
         missed = 0
@@ -254,7 +163,7 @@ def _replay_on(
     beyond = max(targets - short, 0) / max(len(middle), 1)
     missed, repeated = missed + _two_digits(gaps * beyond), repeated + _two_digits(again * beyond)
     windows = next((node for node in ast.walk(function) if isinstance(node, ast.Call) and _is_range_over(node)), function)
-    return Coverage(targets, missed, repeated, bool(gaps or again), text, windows, spans[-1][2])
+    return Coverage(targets, missed, repeated, bool(gaps or again), scored.passed_over, text, windows, spans[-1][2])
 
 
 def _two_digits(number: float) -> int:
@@ -269,7 +178,7 @@ def _chunks(scored: Scored) -> list[tuple[int, int, ast.AST]]:
     return [(first, end, node) for (first, end), node in made.items() if end > first and (first - 1, end - 1) not in cuts]
 
 
-def _positive(settings: _Settings, node: ast.AST) -> int | None:
+def _positive(settings: Settings, node: ast.AST) -> int | None:
     value = settings.resolve(node) if isinstance(node, ast.Attribute) else None
     return value if value is not None and value > 1 else None
 
@@ -278,32 +187,7 @@ def _is_range_over(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) == 3
 
 
-def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call | None, settings: _Settings) -> dict[str, Known]:
-    parameters = [*function.args.posonlyargs, *function.args.args]
-    names: dict[str, Known] = {parameter.arg: Opaque() for parameter in (*parameters, *function.args.kwonlyargs)}
-    defaults = function.args.defaults
-    for parameter, default in zip(parameters[len(parameters) - len(defaults) :], defaults, strict=True):
-        names[parameter.arg] = _argument(default, settings)
-    for parameter, keyword in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
-        if keyword is not None:
-            names[parameter.arg] = _argument(keyword, settings)
-    if call is not None:
-        for parameter, given in zip(parameters, call.args, strict=False):
-            names[parameter.arg] = _argument(given, settings)
-        for word in call.keywords:
-            if word.arg is not None:
-                names[word.arg] = _argument(word.value, settings)
-    return names | {name: value for name, value in _ALONE.items() if name in names}
-
-
-def _argument(node: ast.expr, settings: _Settings) -> Known:
-    if isinstance(node, ast.Constant) and node.value is None:
-        return None
-    number = settings.resolve(node)
-    return number if number is not None else Opaque()
-
-
-def _streams_of(function: ast.FunctionDef | ast.AsyncFunctionDef, text: ProgramText, names: dict[str, Known]) -> list[str]:
+def _streams_of(function: Function, text: ProgramText, names: dict[str, Known]) -> list[str]:
     """What may be the token stream: first what is measured and cut, a parameter or (with a leading dot) an attribute of one; then
     any other parameter, for functions that leave that to helpers."""
     measured: set[str] = set()
@@ -332,7 +216,7 @@ def check_tail(context: Context) -> Decision:
     if isinstance(found, str):
         return Decision.not_available(found)
     if not found.missed:
-        return Decision.passed("replayed on a short stream, the evaluation's windows reach the last target")
+        return _passed(context, found, "the evaluation's windows reach the last target")
     left_out = (
         f"the windows of the evaluation have gaps between them: about {found.missed:,} of {found.targets:,} targets are left out"
         if found.throughout
@@ -357,7 +241,7 @@ def check_twice(context: Context) -> Decision:
     if isinstance(found, str):
         return Decision.not_available(found)
     if not found.repeated:
-        return Decision.passed("replayed on a short stream, the evaluation's windows score no target twice")
+        return _passed(context, found, "the evaluation's windows score no target twice")
     share = found.repeated / found.targets
     again = (
         f"windows overlap in what they score: {found.targets:,} targets are scored {1 + share:.1f} times on average, so the mean"
@@ -377,6 +261,18 @@ def check_twice(context: Context) -> Decision:
             )
         ]
     )
+
+
+def _passed(context: Context, found: Coverage, what: str) -> Decision:
+    """A limit on windows or seconds does not show on a short stream, a condition that is not known is passed over."""
+    end = early_end_of(context)
+    if isinstance(end, str) and found.passed_over:
+        return Decision.not_available(end)
+    if isinstance(end, EarlyEnd):
+        return Decision.not_available(
+            f"the evaluation's loop takes {end.what} ({end.places[-1]}), which a short stream does not show"
+        )
+    return Decision.passed(f"replayed on a short stream, {what}")
 
 
 def _finding(context: Context, found: Coverage, message: str, measured: Measured, remediation: str) -> Finding:

@@ -9,6 +9,9 @@ from verifier.program.events import Event, Trace
 from verifier.program.queries import has_source, slice_of
 from verifier.program.values import Choice, Data, Map, Seq, Site, Value, labels_of
 
+_COPIES = frozenset(
+    {".cpu", ".detach", ".clone", ".to", ".float", ".half", ".contiguous", ".state_dict", ".items", "element", "parameters"}
+)
 _RESULTS = (".json", ".txt", ".log", ".csv", ".md", ".html", ".tsv", ".yaml", ".yml")
 """Files that hold figures, not weights."""
 
@@ -82,9 +85,13 @@ def _collected(trace: Trace, used: Event, weights: list[Data], kind: str) -> Con
     """The first pass over the data since the last gradient step before its use."""
     steps = [step.index for step in trace.of("update") if step.index < used.index and _learns(step)]
     start = steps[-1] if steps else -1
+    # What the loop of the training keeps beside its steps (averages, states of a loader) is training.
+    training = {key for key, _ in trace.events[start].loops} if steps else set()
     # What is collected is written into a table; a pass that only forms losses is the next best line to cite.
     for wanted in ("write", "loss"):
         for event in trace.events[start + 1 : used.index]:
+            if training & {key for key, _ in event.loops}:
+                continue
             by_gradient = wanted == "write" and any(label[0] == "score" for label in event.labels)
             if event.kind == wanted and not event.grad and not by_gradient and has_source(event.tokens | event.labels, kind):
                 # A loss alone shows that the data was seen, not that it was kept.
@@ -94,7 +101,9 @@ def _collected(trace: Trace, used: Event, weights: list[Data], kind: str) -> Con
     for weight in weights:
         if any(label[0] == "saved" for label in weight.labels):
             continue
-        activations = [node for node in slice_of(weight, 3000) if node.site is not None and _is_activation(node, kind)]
+        activations = [
+            node for node in slice_of(weight, 3000) if node.site is not None and _is_activation(node, kind) and not _is_copy(node)
+        ]
         first = next((node for node in activations if any(_is_data(one, kind) for one in node.args)), activations[-1:])
         for node in [first] if isinstance(first, Data) else first:
             if node.site is not None:
@@ -104,6 +113,12 @@ def _collected(trace: Trace, used: Event, weights: list[Data], kind: str) -> Con
 
 def _is_activation(node: Data, kind: str) -> bool:
     return has_source(node.labels, kind) and any(label[0] == "model" for label in node.labels)
+
+
+def _is_copy(node: Data) -> bool:
+    """A weight as it is, moved or cloned: whatever its model keeps beside it."""
+    key = node.args[1] if node.op == "index" and len(node.args) > 1 else None
+    return node.op in _COPIES or (isinstance(key, Data) and key.known)
 
 
 def _is_data(value: Value, kind: str) -> bool:

@@ -74,7 +74,7 @@ def with_excerpt(text: str) -> Submission:
         ("ppm_mix bytes=10982035 mix_bpb=1.000307", Outcome.REVIEW),
         ("ppm_mix subset=3000000 tokens mix_bpb=1.000307", Outcome.FAIL),
         ("ppm_mix bytes=151080891 mix_bpb=1.000307", Outcome.PASS),
-        ("ppm_mix mix_bpb=1.000307", Outcome.PASS),
+        ("ppm_mix mix_bpb=1.000307", Outcome.NOT_AVAILABLE),
     ],
 )
 def test_counts_on_the_headlines_line(line: str, outcome: Outcome) -> None:
@@ -114,7 +114,12 @@ def test_other_shard_counts_pass_and_none_is_not_available() -> None:
 
 def test_less_text_than_the_set_without_a_known_reason_is_for_a_human() -> None:
     assert decide("EVA001", submission(run(42, pair(1.2, 2.40535)))).outcome is Outcome.REVIEW
-    assert decide("EVA001", submission(run(42, pair(1.2, 2.6)))).outcome is Outcome.PASS
+    assert decide("EVA001", submission(run(42, pair(1.2, 2.6)))).outcome is Outcome.NOT_AVAILABLE
+
+
+def test_figures_near_the_whole_sets_are_no_proof_without_a_script() -> None:
+    assert decide("EVA001", submission(run(42, pair(1.2, 2.43593)))).outcome is Outcome.PASS
+    assert decide("EVA001", submission(run(42, pair(1.2, 2.4376)))).outcome is Outcome.NOT_AVAILABLE
 
 
 def test_a_count_on_the_line_and_a_subset_setting_prove_each_other() -> None:
