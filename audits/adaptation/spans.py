@@ -72,6 +72,40 @@ def _stripped(value: Value, depth: int = 0) -> Value:
     return value
 
 
+def own_parts(value: Value) -> list[Data]:
+    """A value and what it was reshaped or picked from, down to the place where its stretch of the text was cut; through methods too."""
+    chain: list[Data] = []
+    certain = 0
+    while isinstance(value, Data) and len(chain) < 40:
+        chain.append(value)
+        if value.inner is not None:
+            core = _stripped(value.inner)
+            given = [leaf for argument in value.args for leaf in leaves_of(argument)]
+            numbers = [int(label[2]) for label in core.labels if label[0] == "param"] if isinstance(core, Data) else []
+            if len(numbers) != 1 or numbers[0] >= len(given):
+                break
+            value = given[numbers[0]]
+        elif value.op == "index" and _has_slice(value):
+            return chain
+        elif value.args and (value.op in _UNCHANGED or (value.op == "index" and _is_constant(value.args[1]))):
+            # The second of a pair and the first of a batch look alike: only a cut below tells.
+            certain = certain or (len(chain) if value.op == "index" and not _adds_axes(value) else 0)
+            value = value.args[0]
+        else:
+            break
+    return chain[:certain] if certain else chain
+
+
+def _has_slice(node: Data) -> bool:
+    key = node.args[1]
+    return any(isinstance(part, Data) and part.op == "slice" for part in (key.items if isinstance(key, Seq) else [key]))
+
+
+def _adds_axes(node: Data) -> bool:
+    key = node.args[1] if node.op == "index" and len(node.args) == 2 else None
+    return isinstance(key, Data) and key.known and key.const is None
+
+
 def _is_fixed_part(node: Data) -> bool:
     """All but a token at an end: `chunk[1:]`, `tokens[None]`, `rows[:, :-1]`."""
     key = node.args[1] if node.op == "index" and len(node.args) == 2 else None

@@ -9,11 +9,12 @@ from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event
 from verifier.program.machine import VIEWS
 from verifier.program.queries import has_source, slice_of
-from verifier.program.values import Choice, Data, Value, is_scored, labels_of
+from verifier.program.values import Choice, Data, Map, Seq, Value, is_scored, labels_of
 
 _COUNTS = frozenset({"bincount", "histc", "histogram"})
 _PLACES = frozenset({"where", "nonzero", "flatnonzero", "argwhere", "arange", "argsort", "searchsorted", "isin"})
 _CONDITIONS = frozenset({"<", "<=", "==", "!=", ">", ">=", "~", "not", "and", "or"})
+_WHERE = frozenset({"slice", "range", "loopvar"})
 _CASTS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray", "array", "cat", "concatenate", "stack"})
 
 
@@ -53,7 +54,7 @@ def _collect(adaptation: Adaptation, analysis: Analysis) -> tuple[Use, ...]:
                 report, sure = concerned
                 uses[place] = Use(write, lookup, report, sure and not (relation == WHOLE and _kept_up(lookup, later)), relation)
         for counted in _counted_at_once(lookup):
-            concerned = adaptation.headline.concerned(lambda report, result=lookup.values[2]: _flows_into(result, report))  # type: ignore[misc]
+            concerned = adaptation.headline.concerned(lambda report, result=lookup.values[2]: _enters(result, report))  # type: ignore[misc]
             if concerned is not None:
                 uses.setdefault((counted.site, lookup.site), Use(counted, lookup, *concerned, WHOLE))
     return tuple(uses.values())
@@ -80,8 +81,29 @@ def _counted_at_once(lookup: Event) -> list[Event]:
     return found
 
 
-def _flows_into(result: Value, report: Event) -> bool:
-    return any(node is result for value in report.values for node in slice_of(value, 20_000))
+def _enters(result: Value, report: Event) -> bool:
+    """Whether a value is among what a report is computed from, and not merely says where something is or how long."""
+    pending: list[Value] = list(report.values)
+    seen: set[int] = set()
+    while pending and len(seen) < 20_000:
+        current = pending.pop()
+        if current is result:
+            return True
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, Data):
+            pending += current.args[:1] if current.op == "index" else () if current.op in _WHERE else current.args
+            pending += [value for _, value, _ in current.filled]
+            if current.inner is not None:
+                pending.append(current.inner)
+        elif isinstance(current, Seq):
+            pending += current.items
+        elif isinstance(current, Map):
+            pending += [*current.entries.values(), *current.rest]
+        elif isinstance(current, Choice):
+            pending += current.alternatives
+    return False
 
 
 def _is_counting(event: Event) -> bool:

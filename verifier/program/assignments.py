@@ -211,8 +211,12 @@ class Assignments(Expressions):
             key = self.evaluate(target.slice, scope)
             old = self.index(base, key, site)
             new = self.binary(node.op, old, right, site)
-            if isinstance(old, Data) and old.owner is not None:
-                self.write(old, None, right, site)
+            weights = [
+                one for one in (old, *(base.items if isinstance(base, Seq) else ())) if isinstance(one, Data) and one.owner
+            ]
+            if weights:
+                for weight in weights:
+                    self.write(weight, None, right, site)
             elif isinstance(base, Map | Seq) and has_tokens(labels_of(key) | labels_of(right)):
                 labels = labels_of(key) | labels_of(right)
                 event = self.emit("write", site, (base, key, right), labels, tokens=labels)

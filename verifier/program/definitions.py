@@ -26,7 +26,7 @@ class Definitions(Assignments):
         )
         value: Value = Func(node, node.name, scope, self.defaults_of(node.args, scope), names)
         for wrapper in reversed(decorators):
-            if isinstance(wrapper, Func):
+            if isinstance(wrapper, Func | ClassV | Instance):
                 value = self.call(wrapper, [value], {}, node, scope)
         scope.bind(node.name, value)
         return "next"
@@ -44,8 +44,8 @@ class Definitions(Assignments):
         cls = ClassV(node, tuple(bases), frozenset(kinds))
         cls.cursors = _cursors(node) | frozenset(name for base in bases for name in base.cursors)
         body = Scope(scope.module, scope)
-        for decorator in node.decorator_list:
-            value = self.evaluate(decorator, scope)
+        decorators = [self.evaluate(decorator, scope) for decorator in node.decorator_list]
+        for decorator, value in zip(node.decorator_list, decorators, strict=True):
             called = _decorator_name(decorator, value)
             cls.dataclass = cls.dataclass or called.endswith("dataclass")
         cls.dataclass = cls.dataclass or any(base.dataclass for base in bases) or "typing.NamedTuple" in kinds
@@ -71,6 +71,11 @@ class Definitions(Assignments):
                         unknown = self.data("unknown", (), self.site(node, scope))
                         self.call(hook.with_receiver(cls), [unknown] * 3, {}, node, scope)
         scope.bind(node.name, cls)
+        for wrapper in reversed(decorators):
+            if isinstance(wrapper, Func):
+                made = self.call(wrapper, [cls], {}, node, scope)
+                if isinstance(made, ClassV):
+                    scope.bind(node.name, made)
         return "next"
 
     def _import(self, node: ast.Import, scope: Scope) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from verifier.program.in_place import InPlace
 from verifier.program.operators import is_small
-from verifier.program.paths import fragments, message, source_of
+from verifier.program.paths import fragments, message, metric_of, source_of
 from verifier.program.scope import Scope
 from verifier.program.state import Budget
 from verifier.program.values import (
@@ -30,6 +30,7 @@ from verifier.program.values import (
     Value,
     constant,
     has_tokens,
+    is_scored,
     join_labels,
     labels_of,
 )
@@ -136,7 +137,10 @@ class Library(InPlace):
             )
             return self.data("call:" + name, (*args, *names.values()), site, names=tuple(names))
         if name.startswith(_PROCESS) and last not in ("PIPE", "DEVNULL", "CalledProcessError"):
-            self.emit("process", site, tuple(args), text=" ".join(fragments(Seq("tuple", args)))[:300])
+            words = fragments(Seq("tuple", args))
+            self.emit("process", site, tuple(args), text=" ".join(words)[:300])
+            if any(word.split()[:1] and word.split()[-1].endswith(".py") for word in words):
+                self.problem("other-process", site, "another Python program is run, which is not followed")
             return Data("call:" + name, tuple(args), NO_LABELS, site)
         if name.startswith((*_COMPUTED, *NATIVE)):
             return self._opaque(name, args, names, site, scope)
@@ -302,7 +306,11 @@ class Library(InPlace):
         return NONE
 
     def report(self, args: Args, site: Site) -> None:
-        self.emit("report", site, tuple(args), text=message(Seq("tuple", args))[:600])
+        printed = Seq("tuple", args)
+        metric = metric_of(printed)
+        # Of several numbers in a line, its BPB is the one that it reports.
+        labels = labels_of(metric) if metric is not None and is_scored(metric) else labels_of(printed)
+        self.emit("report", site, tuple(args), labels, text=message(printed)[:600])
 
     def _getenv(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:
         given = [*args, *([names["default"]] if "default" in names else [])]
@@ -337,6 +345,15 @@ class Library(InPlace):
 
     def _gradient_function(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:
         return Native(Lib("torch.func.grad.of"), "", tuple(args[:1]))
+
+    def _functional_call(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:
+        """A model called with other weights: the result depends on them, too."""
+        if len(args) < 2:
+            return NONE
+        given = names.get("args", args[2] if len(args) > 2 else Seq("tuple"))
+        inputs = given.items if isinstance(given, Seq) and given.kind in ("tuple", "list") else [given]
+        result = self.call(args[0], inputs, {}, node, scope)
+        return self.data("call:torch.func.functional_call", (result, args[1]), site) if isinstance(result, Data) else result
 
     def _gradients_of(self, args: Args, names: Names, node: ast.AST, scope: Scope, site: Site) -> Value:
         """`torch.func.grad(f)(weights, ...)`: the gradients; with the value before them for `grad_and_value`."""
@@ -411,5 +428,6 @@ _SPECIAL: dict[str, _Special] = {
     "functools.partial": Library._partial, "copy.deepcopy": Library._copy, "copy.copy": Library._copy, "os.environ.get": Library._getenv,
     "os.getenv": Library._getenv, "os.environ.copy": Library._environment_copy, "os.environ.setdefault": Library._set_default, "os.path.join": Library._join_path,
     "argparse.ArgumentParser": Library._parser, "builtins.globals": Library._globals, "torch.autograd.grad": Library._grad,
+    "torch.func.functional_call": Library._functional_call, "torch.nn.utils.stateless.functional_call": Library._functional_call,
     "torch.func.grad": Library._gradient_function, "torch.func.grad_and_value": Library._gradient_function, "torch.func.grad.of": Library._gradients_of,
 }  # fmt: skip

@@ -126,6 +126,9 @@ class Methods(Library):
             return self._argument(instance, name, args, names, site)
         if name == "submit" and args and isinstance(args[0], Func):
             return self.call(args[0], args[1:], names, node, scope)
+        body = instance.cls.find("run") if name == "start" and isinstance(instance.cls, ClassV) else None
+        if isinstance(body, Func) and any(kind.endswith((".Thread", ".Process")) for kind in instance.cls.kinds):  # type: ignore[union-attr]
+            return self.call(body.with_receiver(instance), [], {}, node, scope)
         return self.unknown_call("." + name, [instance, *args], names, site, scope)
 
     def _optimizer_method(

@@ -60,6 +60,27 @@ def message(value: Value) -> str:
     return " ".join(found)
 
 
+def metric_of(value: Value) -> Value | None:
+    """The value that a printed text calls a BPB: the first one behind that word. `None` without one."""
+    pending: list[Value] = [value]
+    word = ""
+    count = 0
+    while pending and count < _MAX_NODES:
+        current = pending.pop()
+        count += 1
+        if isinstance(current, Data) and current.known and isinstance(current.const, str):
+            word = next(reversed(current.const.lower().split()), word)
+        elif isinstance(current, Data) and current.op in _TEXT_OPS:
+            pending += reversed(current.args)
+        elif isinstance(current, Seq):
+            pending += reversed(current.items)
+        else:
+            if "bpb" in word:
+                return current
+            word = ""
+    return None
+
+
 def source_of(value: Value) -> str | None:
     """`val`, `train`, `val-bytes`, `tokenizer`, `shards` (a pattern that names neither split), or nothing known."""
     kinds = {kind for text in fragments(value) if (kind := kind_of_name(text)) is not None}

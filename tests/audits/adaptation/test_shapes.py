@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.program.adaptation_scripts import FINE_TUNE, adapting, record
-from fixtures.program.adaptation_shapes import CHANGES, SHAPES
+from fixtures.program.adaptation_shapes import CHANGES, SHAPES, loop
 from fixtures.record import Record, log_of
 from tests.program.judge import judge, result_of
 from verifier.rule import Outcome
@@ -45,3 +45,54 @@ def test_the_log_of_another_run_proves_nothing(claimed: str, other: str, outcome
     made = record(script, log_lines=(("Total submission size int8+zlib", claimed),))
     both = made.but(extra=ablation(made, other))
     assert result_of(judge(both, "TTT001"), "TTT001").outcome is outcome
+
+
+LOGITS = "    for x, y in pieces(tokens, 2048):\n        with torch.no_grad():\n            logits = F.linear(model.hidden(x)[0], model.embed.weight)\n"
+SCORED = '        nats += F.cross_entropy(logits + bias, y[0], reduction="sum").item()\n'
+
+
+@pytest.mark.parametrize(
+    ("bias", "outcome"),
+    [
+        ("torch.log(torch.bincount(y[0], minlength=args.vocab_size).float() + 1)", Outcome.REVIEW),
+        ("torch.log(torch.bincount(x[0], minlength=args.vocab_size).float() + 1)", Outcome.PASS),
+        ("torch.log(torch.bincount(y[0][:-1], minlength=args.vocab_size).float() + 1)[None] * 0", Outcome.PASS),
+        ("torch.linalg.lstsq(logits, F.one_hot(y[0], args.vocab_size).float()).solution.mean(0)", Outcome.REVIEW),
+    ],
+)
+def test_a_prediction_from_its_own_targets(bias: str, outcome: Outcome) -> None:
+    made = loop(f"{LOGITS}        bias = {bias}\n{SCORED}")
+    assert result_of(judge(made, "SLT001"), "SLT001").outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("table", "outcome"),
+    [
+        ("F.one_hot(tokens[1:], args.vocab_size).float().mean(0)", Outcome.REVIEW),
+        ("torch.as_tensor(np.unique(tokens.numpy(), return_counts=True)[1]).float()", Outcome.REVIEW),
+        ("torch.ones(args.vocab_size)", Outcome.PASS),
+    ],
+)
+def test_a_figure_over_the_whole_text(table: str, outcome: Outcome) -> None:
+    made = loop(f"    bias = torch.log({table} + 0.01)\n{LOGITS}{SCORED}")
+    assert result_of(judge(made, "TTT004"), "TTT004").outcome is outcome
+
+
+def test_lengths_of_documents_are_no_table() -> None:
+    made = loop(
+        "    starts = (tokens == 1).nonzero().flatten()\n    document = torch.cumsum((tokens == 1).long(), 0) - 1\n"
+        "    lengths = torch.bincount(document)\n    for number in torch.unique(document).tolist():\n        first = int(starts[number])\n"
+        "        window = tokens[first : first + int(lengths[number])]\n        x, y = window[:-1][None], window[1:][None]\n"
+        "        nats += score(model, x, y)\n"
+    )
+    assert result_of(judge(made, "TTT004"), "TTT004").outcome is Outcome.PASS
+
+
+def test_what_forward_keeps_is_read_by_the_next_call() -> None:
+    made = loop("    for x, y in pieces(tokens, 2048):\n        score(model, x, y)\n        nats += score(model, x, y)\n")
+    line = "        hidden = self.hidden(x)\n        if adapter"
+    kept = "        hidden = self.hidden(x)\n        if getattr(self, 'recent', None) is not None:\n            hidden = hidden + self.embed(self.recent)\n        self.recent = KEPT\n        if adapter"
+    for what, outcome in (("y", Outcome.REVIEW), ("None", Outcome.PASS)):
+        script = made.script.replace(line, kept.replace("KEPT", what))
+        assert script != made.script
+        assert result_of(judge(made.but(script=script), "SLT001"), "SLT001").outcome is outcome
