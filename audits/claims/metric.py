@@ -72,7 +72,12 @@ def _explained(claimed: Fact, found: Explanation) -> Decision:
 
 def _explanations(submission: Submission, scored: Sequence[Run], claimed: Fact) -> Iterator[Explanation]:
     """Explanations from the expected one to the strange ones."""
-    quoted = [headline for headline in headline_runs(submission) if headline.metric is not None and headline.metric.bpb]
+    # A line in the middle of a log that prints the claim is explained further below.
+    quoted = [
+        headline
+        for headline in headline_runs(submission)
+        if headline.metric is not None and headline.metric.bpb and headline.metric in headline.run.final_metrics
+    ]
     whole = _mean_of([headline.metric for headline in quoted if headline.metric is not None])
     if whole is not None and _agrees(whole[0], whole[1], claimed):
         yield _of_quoted(quoted, whole[0])

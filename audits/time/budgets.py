@@ -110,6 +110,8 @@ def _over_evaluation(each: TimedRun, seconds: float, budget: float) -> Finding:
     if other is not None:
         outcome, why = Outcome.REVIEW, f" on other hardware ({other[0]})"
         places = (*places, other[1])
+    elif not each.explained:
+        outcome, why = Outcome.REVIEW, ", which is what the log ends with; which line the claim is about is not known"
     elif timeline.eval_is_total and seconds > budget:
         outcome, why = Outcome.FAIL, ""
     elif timeline.eval_is_total:

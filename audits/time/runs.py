@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from verifier.engine.context import Context
 from verifier.evidence import Location
-from verifier.ledger.claims import headline_runs
+from verifier.ledger.claims import claimed_headline, headline_runs
 from verifier.ledger.timeline import Timeline, build_timeline
 from verifier.rule import Decision, Finding
 from verifier.submission.logs.model import Metric, Run
@@ -22,6 +22,8 @@ class TimedRun:
     run: Run
     headline: Metric | None
     timeline: Timeline
+    explained: bool = True
+    """Whether the claim is that metric; else it is what the log ends with."""
 
     @property
     def name(self) -> str:
@@ -34,8 +36,10 @@ def run_name(run: Run) -> str:
 
 def timed_runs(context: Context) -> list[TimedRun]:
     """The runs that the claim rests on; without a claim that names any, all runs."""
+    stated = claimed_headline(context.submission).bpb is not None
     chosen = [
-        TimedRun(found.run, found.metric, build_timeline(found.run, found.metric)) for found in headline_runs(context.submission)
+        TimedRun(found.run, found.metric, build_timeline(found.run, found.metric), found.explained or not stated)
+        for found in headline_runs(context.submission)
     ]
     return chosen or [TimedRun(run, run.headline, build_timeline(run)) for run in context.submission.runs]
 

@@ -37,6 +37,37 @@ def test_an_unexplained_claim_falls_back_to_the_last_metric(tmp_path: Path) -> N
     ] * 3
 
 
+def test_a_claim_in_the_middle_of_a_log_is_that_line(tmp_path: Path) -> None:
+    """A score that is printed before the weights are adapted, and claimed: what the log ends with is not the claim."""
+    tail = "DIAGNOSTIC post_swa val_loss:1.9312 val_bpb:1.1452 eval_time:2257ms\nfinal_adapted_exact val_loss:1.90000000 val_bpb:1.12000000\n"
+    seeds = tuple(Seed(seed.seed, seed.bpb, tail) for seed in SEEDS)
+    for claim, label in ((1.1452, "DIAGNOSTIC post_swa"), (1.12, "final_adapted_exact")):
+        found = headline_runs(context(tmp_path / label, seeds=seeds, metadata={"val_bpb": claim}).submission)
+        assert {(one.metric.label if one.metric else None, one.explained) for one in found} == {(label, True)}
+
+
+def test_a_mean_of_rounded_rows_is_still_that_label(tmp_path: Path) -> None:
+    tail = "mixer_exact val_loss:1.60000000 val_bpb:0.92900000\nfinal_window_exact val_loss:1.90000000 val_bpb:1.12000000\n"
+    seeds = tuple(Seed(seed.seed, seed.bpb, tail) for seed in SEEDS)
+    found = headline_runs(context(tmp_path, seeds=seeds, metadata={"val_bpb": 0.92904}).submission)
+    assert {one.metric.label if one.metric else None for one in found} == {"mixer_exact"}
+
+
+def test_one_run_among_others_that_are_kept(tmp_path: Path) -> None:
+    seeds = (Seed(1, "1.03281422"), Seed(2, "1.04330173"), Seed(3, "1.38763000"))
+    made = context(tmp_path, seeds=seeds, metadata={"val_bpb": 1.38763, "seeds": None})
+    assert [run.seed for run in claimed_runs(made.submission)] == [3]
+
+
+def test_of_two_columns_of_scores_the_claimed_one(tmp_path: Path) -> None:
+    rows = "".join(f"| {seed} | 6100 | **0.321{digit}** | 1.18{seed} |\n" for seed, digit in ((1, 1), (2, 0), (3, 5)))
+    readme = f"# X\n\n| Seed | Steps | val_bpb | Post-quant BPB |\n|--|--|--|--|\n{rows}"
+    claims = claimed_seeds(context(tmp_path, readme=readme, metadata={"val_bpb": 0.3212, "seeds": None}).submission)
+    assert [claim.val_bpb.value for claim in claims if claim.val_bpb is not None] == [0.3211, 0.321, 0.3215]
+    plain = claimed_seeds(context(tmp_path / "plain", readme=readme, metadata={"val_bpb": 1.182, "seeds": None}).submission)
+    assert [claim.val_bpb.value for claim in plain if claim.val_bpb is not None] == [1.181, 1.182, 1.183]
+
+
 def test_the_table_fills_what_the_json_leaves_open(tmp_path: Path) -> None:
     readme = "# X\n\n| Seed | BPB | Steps | Artifact (MB) |\n|--|--|--|--|\n| 42 | 1.1000 | 6,000 | 15.9 |\n| 7 | 1.2 | 1 | 1 |\n"
     submission = context(tmp_path, readme=readme, metadata={"seed_results": {"42": {"val_bpb": 1.10001}}}).submission
@@ -65,6 +96,12 @@ def test_the_readme_speaks_when_the_json_does_not(tmp_path: Path) -> None:
         ("# Record\n", {"compliance": {"record_claim": False}}, False),
         ("# Record\n\nThis PR has been withdrawn.\n", {}, False),
         ("# Record\n\nBetter than the last non-record submission.\n", {"track": "10min_16mb"}, True),
+        ("# Record\n\n> **Status: non-record preliminary run.**\n", {}, False),
+        ("# Record\n\nThis is an ablation, not a SOTA claim.\n", {}, False),
+        ("# Record\n\nTreat this PR as withdrawn for the record track.\n", {}, False),
+        ("# Record\n", {"status": "retracted"}, False),
+        ("# Record\n", {"status": "non_record_pending_validation"}, False),
+        ("# Record\n", {"status": "record, not retracted"}, True),
     ],
 )
 def test_record_claims(tmp_path: Path, readme: str, metadata: dict[str, object], claimed: bool) -> None:

@@ -7,6 +7,7 @@ label: labels name code paths, and a log may end with a diagnostic that nobody c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,10 @@ from verifier.submission.metadata import Metadata, SeedClaim
 from verifier.submission.readme import Column, Polarity, Row, Statement, Table
 from verifier.submission.submission import Submission, Track, worked_out_once
 
+_NO_RECORD = re.compile(r"non[-_ ]record|retracted|withdrawn", re.IGNORECASE)
+"""Beginnings of the statuses of what is no record."""
+SLIP = 1e-4
+"""What a mean may be off when it was taken from rounded rows."""
 ROUNDING = 1e-3
 """bpb by which a claim and a log may differ before they are no longer the same measurement."""
 
@@ -104,10 +109,11 @@ def claimed_seeds(submission: Submission) -> tuple[SeedClaim, ...]:
     unnamed = [claim for claim in stated if claim.seed is None]
     wanted = {*claims, *(metadata.seeds if metadata is not None else ())}
     table = seed_table(submission)
+    score = _score_column(table, claimed_headline(submission).bpb) if table is not None else None
     for row in table.rows if table is not None and not unnamed else ():
         if table is None or row.seed is None or (wanted and row.seed not in wanted):
             continue
-        shown = _row_claim(table, row)
+        shown = _row_claim(table, row, score)
         known = claims.get(row.seed, shown)
         gaps = {
             field: value
@@ -124,13 +130,29 @@ def seed_table(submission: Submission) -> Table | None:
     return next((table for table in tables if Column.BPB in table.columns), tables[0] if tables else None)
 
 
-def _row_claim(table: Table, row: Row) -> SeedClaim:
-    """A table row as a claim. Of several columns of one kind (pre-quant, sliding, TTT) the last is the score by custom; the
+def _score_column(table: Table, total: Fact | None) -> int | None:
+    """Of several BPB columns the one whose mean over the seeds is the claimed score."""
+    if total is None:
+        return None
+    for index, column in enumerate(table.columns):
+        cells = [row.cells[index] for row in table.rows if row.seed is not None and index < len(row.cells)]
+        values = [cell.number.value for cell in cells if cell.number is not None]
+        if (
+            column is Column.BPB
+            and values
+            and abs(sum(values) / len(values) - float(total.value)) <= max(fact_tolerance(total), SLIP)
+        ):
+            return index
+    return None
+
+
+def _row_claim(table: Table, row: Row, score: int | None) -> SeedClaim:
+    """A table row as a claim. Of several columns of one kind (pre-quant, sliding, TTT) `score` is the score, else by custom the last; the
     others are kept."""
     known: dict[str, Fact] = {}
     others: list[Fact] = []
     source = row.cells[0].source if row.cells else table.source
-    for header, column, cell in zip(table.headers, table.columns, row.cells, strict=False):
+    for index, (header, column, cell) in enumerate(zip(table.headers, table.columns, row.cells, strict=False)):
         if column not in _COLUMN_FIELDS or cell.number is None:
             continue
         scale = _UNIT_SCALES.get(cell.unit, 1.0) if column not in (Column.STEP_MS, Column.BPB, Column.LOSS, Column.STEPS) else 1.0
@@ -138,7 +160,8 @@ def _row_claim(table: Table, row: Row) -> SeedClaim:
         value = round(scaled) if _COLUMN_UNITS[column] in ("bytes", "steps") else scaled
         fact = Fact(header, value, _COLUMN_UNITS[column], cell.source, row.seed, cell.number.text)
         field = _COLUMN_FIELDS[column]
-        if field in known and field != "val_bpb":
+        beside = field == "val_bpb" and score is not None and index != score
+        if beside or (field in known and field != "val_bpb"):
             others.append(fact)
             continue
         if field in known:
@@ -171,6 +194,11 @@ def claimed_runs(submission: Submission) -> tuple[Run, ...]:
                 )
         return tuple(chosen)
     scored = [run for run in runs if run.full and run.headline is not None] or [run for run in runs if run.headline is not None]
+    if len(scored) > 1 and claimed is not None and not (metadata is not None and metadata.seeds):
+        # One run that ends with the claim, among others that are kept beside it.
+        shows = [run for run in scored if run_shows(run, claimed)]
+        if len(shows) == 1 and _label_that_explains(scored, claimed) is None:
+            return tuple(shows)
     if len(scored) > 1 and claimed is not None and len({run.seed for run in scored}) == 1:
         # Several runs of one seed (or of none): at most one of them is the claim.
         scored = [max(scored, key=lambda run: (run_shows(run, claimed), _digits_shown(run, claimed)))]
@@ -226,11 +254,13 @@ def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
     """Each claimed seed's run with the metric that the claim is about.
 
     First the metric that prints the seed's claimed value; else the label whose mean over the runs is the claimed score (the last
-    such label in the log); else what the log ends with.
+    such label in the log); else a line in the middle of the log that prints the claim; else the label whose mean is near it; else what
+    the log ends with.
     """
     claims = {claim.seed: claim.val_bpb for claim in claimed_seeds(submission)}
     runs = claimed_runs(submission)
-    label = _label_that_explains(runs, claimed_headline(submission).bpb)
+    total = claimed_headline(submission).bpb
+    label, near = _label_that_explains(runs, total), _label_that_explains(runs, total, ROUNDING)
     shared = set.intersection(*({metric.label for metric in run.final_metrics} for run in runs)) if runs else set()
     chosen = []
     for run in runs:
@@ -240,18 +270,22 @@ def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
         if metric is None and label is not None:
             metric = _last_of(run, label)
             explained = claimed is None
+        wanted = claimed or total
+        if metric is None and wanted is not None:
+            metric = metric_showing(run.metrics, wanted) or (_last_of(run, near) if near is not None else None)
+            explained = metric is not None
         chosen.append(HeadlineRun(run, metric or run.headline, explained))
     return tuple(chosen)
 
 
-def _label_that_explains(runs: Sequence[Run], total: Fact | None) -> str | None:
+def _label_that_explains(runs: Sequence[Run], total: Fact | None, slack: float = 0.0) -> str | None:
     if total is None or not runs:
         return None
     for metric in reversed(runs[0].final_metrics):
         values = [found.bpb for run in runs if (found := _last_of(run, metric.label)) is not None and found.bpb is not None]
         if len(values) == len(runs):
             mean = sum(value.value for value in values) / len(values)
-            tolerance = max(fact_tolerance(total), *(value.half_unit for value in values))
+            tolerance = max(slack, fact_tolerance(total), *(value.half_unit for value in values))
             if abs(mean - float(total.value)) <= tolerance * (1 + 1e-9):
                 return metric.label
     return None
@@ -276,6 +310,8 @@ def record_denial(submission: Submission) -> Location | None:
                 return flag.source
         if metadata.track is not None and "non" in str(metadata.track.value).lower().replace("-", "_").split("_"):
             return metadata.track.source
+        if metadata.status is not None and _NO_RECORD.match(str(metadata.status.value)):
+            return metadata.status.source
     denied = (statement for statement in _statements(submission) if statement.topic in ("record", "withdrawn"))
     return next((statement.source for statement in denied if _says_no_record(statement)), None)
 

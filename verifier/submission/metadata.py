@@ -63,6 +63,8 @@ class Metadata:
     seeds_source: Location | None = None
     seed_claims: tuple[SeedClaim, ...] = ()
     hardware: Fact | None = None
+    status: Fact | None = None
+    """What the folder calls itself: `accepted`, `retracted`, `non_record_pending`."""
     texts: tuple[Fact, ...] = ()
     """Every string long enough to carry a claim (blurb, notes, technique lists, compliance texts); `name` is the key path."""
     flags: tuple[Fact, ...] = ()
@@ -166,6 +168,7 @@ class _Reader:
             seeds_source=seeds_source,
             seed_claims=claims,
             hardware=self.text_of("hardware", "gpu", "gpu_type", "hardware_used", "gpus"),
+            status=self.text_of("status"),
             texts=tuple(self.texts()),
             flags=tuple(self.flags()),
             decoys=tuple(self.decoys()),

@@ -71,11 +71,13 @@ _USES_VALIDATION = re.compile(r"\b(?:access\w*|train\w*|used?|seen|leak\w*|reads
 
 _NO_RECORD = re.compile(
     r"^\W{0,4}non[- ]record\b|\b(?:this is|this submission is|submitted as|is) (?:an? )?(?:\w{1,14} )?non[- ]record\b|\bnot (?:a |an )?(?:\w{1,12} )?record(?: claim| submission| attempt)?\b(?! of)"
-    r"|\b(?:does not|doesn't|do not|not) claim(?:ing)? (?:a |any |to be a )?(?:new )?(?:record|sota)\b(?! (?:technique|method|independent|of|on|for))|\btrack:?\s*non[-_ ]record\b",
+    r"|\b(?:does not|doesn't|do not|not) claim(?:ing)? (?:a |any |to be a )?(?:new )?(?:record|sota)\b(?! (?:technique|method|independent|of|on|for))|\btrack:?\s*non[-_ ]record\b"
+    r"|\bstatus:?\W{0,4}non[-_ ]record\b|\bnot (?:a|an) (?:\w{1,12} )?sota claim\b",
     re.IGNORECASE,
 )
 _WITHDRAWN = re.compile(
-    r"\b(?:this|the) (?:submission|pr|pull request|record|entry) (?:has been|is|was|is now|is hereby) (?:withdrawn|retracted)\b|^\W{0,6}(?:withdrawn|retracted)\b|\b(?:STATUS|status):?\s*(?:withdrawn|retracted)",
+    r"\b(?:this|the) (?:submission|pr|pull request|record|entry) (?:has been|is|was|is now|is hereby) (?:withdrawn|retracted)\b|^\W{0,6}(?:withdrawn|retracted)\b|\b(?:STATUS|status):?\s*(?:withdrawn|retracted)"
+    r"|\btreat this (?:submission|pr|pull request|record|entry) as (?:withdrawn|retracted)\b|^\W{0,6}retracting the reported\b",
     re.IGNORECASE,
 )
 _COMPRESSOR = re.compile(
