@@ -59,5 +59,9 @@ def _mask_slices(node: ast.Assign) -> Iterator[ast.Slice]:
 
 def _argument_slices(node: ast.Call) -> Iterator[ast.Slice]:
     for argument in node.args:
+        while isinstance(argument, ast.Call) and isinstance(
+            argument.func, ast.Attribute
+        ):  # `logits[:, :start].reshape(-1, size)`
+            argument = argument.func.value
         if isinstance(argument, ast.Subscript):
             yield from _slices(argument)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from verifier.engine.context import Context
@@ -11,6 +12,9 @@ from verifier.ledger.sizes import CodeCounting, SizeAccount, is_compressed, name
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.submission import Submission
 
+_NOT_VALID = re.compile(
+    r"\bno \((?:over|too)|\b(?:invalid|not valid|disqualified|excluded|over (?:the )?cap|over 16 ?MB)\b", re.IGNORECASE
+)
 _ROUNDED = 50_000
 """Bytes that a total printed in MB may be off."""
 
@@ -160,10 +164,15 @@ def _claimed_over(submission: Submission, cap: int) -> Iterator[Finding]:
             message = (
                 f"{who}: {fact.source.path} itself states {fact.value:,} bytes, {fact.value - cap:,} above the cap of {cap:,}"
             )
-            outcome = Outcome.FAIL if exact else Outcome.REVIEW
+            outcome = Outcome.FAIL if exact and not _disowned(fact) else Outcome.REVIEW
             yield Finding(
                 outcome, message, (fact.source,), Confidence.MEDIUM, Measured(fact.value, "bytes"), Measured(cap, "bytes")
             )
+
+
+def _disowned(fact: Fact) -> bool:
+    """Whether the row that states a seed's bytes says itself that the seed does not count."""
+    return fact.seed is not None and _NOT_VALID.search(fact.source.excerpt) is not None
 
 
 def _who(account: SizeAccount) -> str:

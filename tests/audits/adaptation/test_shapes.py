@@ -96,3 +96,24 @@ def test_what_forward_keeps_is_read_by_the_next_call() -> None:
         script = made.script.replace(line, kept.replace("KEPT", what))
         assert script != made.script
         assert result_of(judge(made.but(script=script), "SLT001"), "SLT001").outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("fitted", "outcome"),
+    [
+        ("F.cross_entropy(head(h + delta)[:, :960].reshape(-1, 1024), y[:, :960].reshape(-1))", Outcome.REVIEW),
+        ("F.cross_entropy(head(h + delta).reshape(-1, 1024), y.reshape(-1))", Outcome.FAIL),
+    ],
+)
+def test_an_offset_fitted_on_context_only_is_for_a_human(fitted: str, outcome: Outcome) -> None:
+    made = loop(
+        "    head = lambda states: F.linear(states, model.embed.weight)\n    for at in range(0, len(tokens) - 1025, 64):\n"
+        "        x, y = tokens[at : at + 1024][None], tokens[at + 1 : at + 1025][None]\n        h = model.hidden(x).detach()\n"
+        "        delta = torch.zeros(1, 1, args.model_dim, requires_grad=True)\n"
+        "        fit = torch.optim.AdamW([delta], lr=0.01)\n        for turn in range(8):\n"
+        f"            fit.zero_grad()\n            {fitted}.backward()\n            fit.step()\n"
+        "        with torch.no_grad():\n"
+        '            losses = F.cross_entropy(head(h + delta).reshape(-1, 1024), y.reshape(-1), reduction="none").reshape(1, 1024)\n'
+        "        nats += losses[0, 960:1024].sum().item()\n"
+    )
+    assert result_of(judge(made, "SLT001"), "SLT001").outcome is outcome

@@ -313,3 +313,19 @@ def test_bars_show_both_countings() -> None:
         ("model + committed script", len(packed), 15_971_463, 15_971_463 + len(packed), True),
     ]
     assert all(bar.total == (bar.code or 0) + (bar.model or 0) for bar in bars)
+
+
+@pytest.mark.parametrize(
+    ("row", "outcome"),
+    [
+        ("| 42 | 1.14423 | 16,215,286 | no (over 16MB) |", Outcome.REVIEW),
+        ("| 42 | 1.14423 | 16,215,286 | yes |", Outcome.FAIL),
+    ],
+)
+def test_a_seed_that_its_own_row_calls_invalid_is_for_a_human(row: str, outcome: Outcome) -> None:
+    ctx = folder([])
+    stated = Fact("artifact_bytes", 16_215_286, "bytes", Location("README.md", 18, excerpt=row), 42, "16,215,286")
+    claim = SeedClaim(42, Location("README.md", 18), artifact_bytes=stated)
+    own = replace(ctx.submission.metadata[0], seed_claims=(claim,), seeds=(42,))
+    ctx = replace(ctx, submission=replace(ctx.submission, metadata=(own,)), memo={})
+    assert decide(OVER_CAP, ctx).outcome is outcome
