@@ -9,6 +9,7 @@ from __future__ import annotations
 from audits.time.late_data import LateData, late_training_data
 from audits.time.runs import TimedRun, other_hardware, trained_runs
 from verifier.engine.context import Context
+from verifier.ledger.configuration import is_on, resolve_configuration
 from verifier.ledger.timeline import Phase, training_data_after_clock, training_source
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.logs.model import Calibration, PhaseKind, Value
@@ -158,11 +159,13 @@ def _judge_silent(each: TimedRun, context: Context, program: LateData) -> Findin
         clock = f"{train:.1f} s of training" if train is not None else "a training clock that the log does not show"
         message = f"{each.name}: the script calibrates on training data after {clock}; its duration is not logged"
         return Finding(Outcome.INFO if train is not None else Outcome.REVIEW, message, places)
-    proven = program.certain and other_hardware(each.run) is None
+    # A log that does not name the reserve may be an excerpt of one that does.
+    reserves = any("RESERVE" in row.name.upper() and is_on(row.value) for row in resolve_configuration(context.submission))
+    proven = program.certain and other_hardware(each.run) is None and not reserves
+    told = "and the log names no reserve" if reserves else "without a reserve"
     return Finding(
         Outcome.FAIL if proven else Outcome.REVIEW,
-        f"{each.name}: after {train:.1f} s of training, without a reserve, the script collects statistics on training data; the log"
-        " does not mention it",
+        f"{each.name}: after {train:.1f} s of training, {told}, the script collects statistics on training data; the log does not mention it",
         places,
         Confidence.MEDIUM,
         Measured(round(train or 0.0, 1), "s"),

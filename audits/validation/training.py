@@ -13,7 +13,7 @@ from verifier.ledger.configuration import documented_commands
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.changes import changed_by
 from verifier.program.events import Event, Trace
-from verifier.program.queries import events_behind, has_source, scores_of, slice_of
+from verifier.program.queries import events_behind, has_source, headline_reports, is_matched, scores_of, slice_of
 from verifier.program.values import Data, Seq, Value, labels_of
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 from verifier.submission.submission import Submission
@@ -194,11 +194,17 @@ def _flow_finding(analysis: Analysis, step: Event, used: Event, by_name: bool) -
     loss = next((event for event in losses if has_source(event.tokens, wanted)), None)
     read = next((event for event in trace.of("read") if has_source(event.labels | event.tokens, wanted)), None)
     certain = step.certain and used.certain
+    beside = is_matched(trace, analysis.submission) and not any(
+        ("upd", step.index) in score.labels
+        for report in headline_reports(trace, analysis.submission)
+        for score in scores_of(report, trace)
+    )
     chain = [event for event in (read, loss, step, used) if event is not None]
     what = "validation tokens" if by_name else "shards of a pattern that matches the validation split too"
     return Finding(
-        Outcome.FAIL if certain else Outcome.REVIEW,
+        Outcome.FAIL if certain and not beside else Outcome.REVIEW,
         f"a training step on {what} changes the weights that are {'shipped' if used.kind == 'save' else 'scored'}"
+        + ("; the claimed score was formed before it" if beside else "")
         + ("" if certain else "; a setting whose value is not known decides whether it runs"),
         tuple(dict.fromkeys(analysis.location(event.site) for event in chain)),
         remediation="Train on the training split only.",

@@ -6,6 +6,7 @@ import pytest
 
 from audits.validation import RULES
 from fixtures.program.editing import before, record
+from fixtures.program.validation_weights import CASES
 from fixtures.record import Record
 from tests.program.judge import judge, result_of
 from verifier.rule import Outcome
@@ -42,6 +43,20 @@ def test_a_script_that_can_not_be_read_never_passes(code: str) -> None:
 def test_a_setting_without_a_known_value_leaves_doubt() -> None:
     asked = record("Asked", before(STATE, 'if os.environ["EXTRA"] == "1":', *("    " + line for line in STEP)))
     assert outcome(asked, "VAL001") is Outcome.REVIEW
+
+
+def test_weights_that_are_changed_after_the_claimed_score_are_for_a_human() -> None:
+    later = record("Later", before("    if args.ttt_enabled:", *STEP, 'torch.save(model.state_dict(), "released.pt")'))
+    assert outcome(later, "VAL001") is Outcome.REVIEW
+    assert outcome(record("First", before(STATE, *STEP)), "VAL001") is Outcome.FAIL
+
+
+@pytest.mark.parametrize(("reserve", "expected"), [("12.0", Outcome.REVIEW), ("0.0", Outcome.FAIL)])
+def test_a_script_with_a_reserve_is_not_said_to_have_none(reserve: str, expected: Outcome) -> None:
+    (case,) = (one for one in CASES if (one.rule, one.slug) == ("TIM003", "ranges"))
+    setting = f'    reserve_seconds = float(os.environ.get("CALIBRATION_RESERVE_SECONDS", {reserve}))\n    ttt_enabled ='
+    changed = case.record.but(script=case.record.script.replace("    ttt_enabled =", setting))
+    assert outcome(changed, "TIM003") is expected
 
 
 @pytest.mark.parametrize(
