@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", type=Path, metavar="FILE", help="a Python with torch (default: this one)")
     parser.add_argument(
         "--unsafe-no-sandbox", action="store_true",
-        help="run the record's script with your own rights where nothing can confine it, or on several GPUs (no sandbox lets processes talk)",
+        help="run the record's script with your own rights where nothing can confine it (or not on several GPUs)",
     )  # fmt: skip
     parser.add_argument("--fail-on", choices=FAIL_ON, default="error", help="what makes the exit code 1 (default: %(default)s)")
     parser.add_argument("--verbose", "-v", action="store_true", help="evidence of every finding, and what was not examined")

@@ -21,6 +21,8 @@ from verifier.engine.context import Context
 from verifier.execution.own_script import Material, rerun_full, rerun_toy
 from verifier.execution.rerun import Rerun
 from verifier.ledger.claims import headline_runs
+from verifier.sandbox.policy import SandboxPolicy
+from verifier.sandbox.tiers import choose_tier, has_own_root
 from verifier.submission.submission import Track
 
 TOY_SECONDS, FULL_SECONDS = 600.0, 5400.0
@@ -73,10 +75,11 @@ def prepare_job(args: argparse.Namespace, context: Context) -> Job:
         if args.data is None or not args.data.is_dir() or (args.tokenizer is not None and not args.tokenizer.is_file()):
             raise UsageFailure("a full run needs --data FOLDER (the shards) and --tokenizer FILE; nothing was run")
         material = Material(args.data.resolve(), args.tokenizer.resolve() if args.tokenizer is not None else None)
-        if own and processes > 1 and not args.unsafe_no_sandbox:
+        if own and processes > 1 and not args.unsafe_no_sandbox and not has_own_root(choose_tier(SandboxPolicy()).tier):
             raise UsageFailure(
-                "no sandbox lets processes talk to each other, which torchrun needs; nothing was run",
-                "--nproc 1 runs confined; --unsafe-no-sandbox runs all GPUs with your own rights: for a machine that holds nothing else",
+                "the sandbox of this machine lets no processes talk to each other, which torchrun needs; nothing was run",
+                "install bubblewrap or allow user namespaces, or run one process (--nproc 1); --unsafe-no-sandbox runs it with your own "
+                "rights: for a machine that holds nothing else",
             )
     if own:
         refuse_without_sandbox(args.unsafe_no_sandbox)

@@ -19,7 +19,7 @@ from verifier.execution import stamps
 from verifier.execution.own_script import Material, rerun_full
 from verifier.execution.rerun import BadRun, Rerun, load_run, read_stamps, write_run
 from verifier.sandbox.policy import SandboxPolicy
-from verifier.sandbox.tiers import choose_tier
+from verifier.sandbox.tiers import choose_tier, has_own_root
 from verifier.submission.discover import discover
 from verifier.submission.load import load_submission
 
@@ -115,11 +115,11 @@ def test_endless_output_is_cut_and_that_is_said(monkeypatch: pytest.MonkeyPatch,
     assert [text for _, text in read_stamps(path)] == ["b", "1 more lines were printed and not kept"]
 
 
-def full(tmp_path: Path, how: str, seconds: float) -> Rerun:
+def full(tmp_path: Path, how: str, seconds: float, processes: int = 1, script: str = SCRIPT) -> Rerun:
     folder, data, kept = tmp_path / "2026-05-01_Small", tmp_path / "data", tmp_path / "kept"
     for place in (folder, data, kept):
         place.mkdir()
-    (folder / "train_gpt.py").write_text(SCRIPT.replace("HOW", how))
+    (folder / "train_gpt.py").write_text(script.replace("HOW", how))
     (folder / "README.md").write_text(
         "# Small\n\n```bash\nNUM_LAYERS=11 torchrun --standalone --nproc_per_node=8 train_gpt.py\n```\n"
     )
@@ -129,7 +129,7 @@ def full(tmp_path: Path, how: str, seconds: float) -> Rerun:
     (source,) = discover(folder)
     asked = Context(load_submission(source), load_challenge())
     material = Material(data, tmp_path / "sp.model")
-    return rerun_full(asked, folder, Path(sys.executable), 42, seconds, kept, material, 1, gpu=False, unsafe=False)
+    return rerun_full(asked, folder, Path(sys.executable), 42, seconds, kept, material, processes, gpu=False, unsafe=False)
 
 
 @needs_sandbox
@@ -143,6 +143,29 @@ def test_a_script_runs_as_it_is_under_the_settings_of_the_run(data_root: Path) -
     assert made.left["final_model.ptz"] == 1000
     assert made.run.sizes[-1].bytes == 1000 + made.script_bytes
     assert (data_root / "kept" / "files" / "final_model.ptz").stat().st_size == 1000
+
+
+RANKS = """
+import os
+import torch
+import torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.ones(1) * (dist.get_rank() + 1)
+dist.all_reduce(total)
+if dist.get_rank() == 0:
+    print("world", dist.get_world_size(), "sum", int(total.item()), flush=True)
+dist.destroy_process_group()
+"""
+
+
+@needs_sandbox
+def test_several_processes_of_a_run_talk_to_each_other(data_root: Path) -> None:
+    pytest.importorskip("torch")
+    if not has_own_root(choose_tier(SandboxPolicy()).tier):
+        pytest.skip("the sandbox here gives no network of its own")
+    made = full(data_root, "", 120.0, processes=2, script=RANKS)
+    assert made.completed, made.failure
+    assert "world 2 sum 3" in [text for _, text in made.lines]
 
 
 @needs_sandbox

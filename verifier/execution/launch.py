@@ -10,8 +10,8 @@ from pathlib import Path
 import verifier
 from verifier.execution.stamps import Stamped, stamp_output
 from verifier.limits import MIB
-from verifier.sandbox.policy import Reason, SandboxLimits, SandboxPolicy, Tier
-from verifier.sandbox.run import run, run_in_tier
+from verifier.sandbox.policy import Reason, SandboxLimits, SandboxPolicy
+from verifier.sandbox.run import run
 
 CHILD = "verifier.execution.child"
 PLAN, RECORD, CODE, ARTIFACT = "probe-plan.json", "probe-record", "probe-code", "probe-artifact"
@@ -78,11 +78,11 @@ def confine(
     visible: Sequence[Path] = (),
     *,
     gpu: bool = False,
+    loopback: bool = False,
     unsafe: bool,
-    tier: Tier | None = None,
 ) -> Ending:
-    """Run a command of `python` in the sandbox. `visible` are files and folders that it sees besides that Python, `tier` the one to use
-    (`None`: the strongest that works)."""
+    """Run a command of `python` in the strongest tier of the sandbox that works. `visible` are files and folders that it sees besides that
+    Python; `loopback`: its processes may talk to each other."""
     prefix = python.parent.parent
     try:
         policy = SandboxPolicy(
@@ -92,11 +92,12 @@ def confine(
             limits=limits,
             environment=(*environment.items(), ("PYTHONHASHSEED", "0"), ("PYTHONDONTWRITEBYTECODE", "1")),
             gpu=gpu,
+            loopback=loopback,
             unsafe=unsafe,
         )  # fmt: skip
     except ValueError as failure:  # a folder or a value that the sandbox does not take
         return Ending(Reason.NOT_AVAILABLE, None, 0.0, 0, None, str(failure), "")
-    result = run(command, policy) if tier is None else run_in_tier(tuple(command), policy, tier)
+    result = run(command, policy)
     output = (result.stdout + b"\n" + result.stderr).decode("utf-8", "replace")
     return Ending(
         result.reason,

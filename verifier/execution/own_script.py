@@ -22,8 +22,13 @@ from verifier.execution.workspace import CannotPrepare, dataset_names, leftover_
 from verifier.ledger.configuration import documented_command
 from verifier.limits import MIB
 from verifier.program.analysis import analysis_of
-from verifier.sandbox.policy import Reason, SandboxLimits, Tier
+from verifier.sandbox.policy import Reason, SandboxLimits
 
+_TORCHRUN = (
+    "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv_backend", "static", "--master_addr", "127.0.0.1", "--master_port", "29500",
+    "--nproc_per_node",
+)  # fmt: skip
+"""No names to look up: inside there is nobody to ask."""
 OUTPUT = 32 * MIB
 """Bytes kept of what a run prints."""
 KEPT_FILE = 32 * MIB
@@ -99,7 +104,7 @@ def rerun_full(
 ) -> Rerun:  # fmt: skip
     """Run the script as it is, under the settings of the run, on `processes` GPUs of this machine. Raises `CannotPrepare`.
 
-    More than one process needs sockets between them, which no tier of the sandbox gives: that is for `unsafe` only.
+    More than one process needs sockets between them: a tier of the sandbox with a network of its own gives these.
     """
     script = script_of(context, folder)
     settings = settable(script.settings)
@@ -108,13 +113,13 @@ def rerun_full(
     with scratch_folders() as (workspace, results):
         names = dataset_names(size, [*script.texts, *script.settings.values()])
         _link(workspace / "data", names, tokenizer_names(size), material)
-        start = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)) if processes > 1 else ()
+        start = (*_TORCHRUN, str(processes)) if processes > 1 else ()
         command = [str(python), "-u", *start, script.path, *script.arguments]
         inputs = (("data", workspace / "data"), *submitted_files(folder))
         tokenizer = f"./data/tokenizers/{tokenizer_names(size)[0]}"
         environment = {
             **settings, "DATA_PATH": f"./data/datasets/{names[0]}", "DATA_DIR": "./data", "TOKENIZER_PATH": tokenizer, "HF_HUB_OFFLINE": "1",
-            **_seeded(seed),
+            **_seeded(seed), "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo",
         }  # fmt: skip
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         limits = SandboxLimits(
@@ -122,8 +127,9 @@ def rerun_full(
             file=16_384 * MIB, scratch=65_536 * MIB, stdout=OUTPUT,
         )  # fmt: skip
         visible = [material.data, *([material.tokenizer] if material.tokenizer is not None else [])]
-        tier = Tier.UNSAFE if processes > 1 and unsafe else None
-        ending = confine(command, inputs, results, environment, python, limits, visible, gpu=gpu, unsafe=unsafe, tier=tier)
+        ending = confine(
+            command, inputs, results, environment, python, limits, visible, gpu=gpu, loopback=processes > 1, unsafe=unsafe
+        )
         left = leftover_bytes(results)
         copy_regular(results, kept / LEFT, {"data", *OWN}, KEPT_FILE)
         completed = ending.reason is Reason.FINISHED and ending.exit_code == 0

@@ -43,15 +43,17 @@ def file_rights(version: int) -> int:
     return rights | (REFER if version >= 2 else 0) | (TRUNCATE if version >= 3 else 0) | (IOCTL_DEV if version >= 5 else 0)
 
 
-def restrict_files(version: int, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str]) -> None:
+def restrict_files(
+    version: int, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], *, loopback: bool = False
+) -> None:
     """Leave this process only these paths. Paths that are not there are skipped. Raises `OSError`; needs no_new_privs.
 
-    TCP, signals and abstract sockets are withheld as well where the version can.
+    TCP (but for `loopback`), signals and abstract sockets are withheld as well where the version can.
     """
     handled = file_rights(version)
     attributes = struct.pack("=Q", handled)
     if version >= 4:
-        attributes += struct.pack("=Q", 0b11)
+        attributes += struct.pack("=Q", 0 if loopback else 0b11)
     if version >= SIGNALS_SINCE:
         attributes += struct.pack("=Q", 0b11)
     ruleset = call("landlock_create_ruleset", ctypes.create_string_buffer(attributes, len(attributes)), len(attributes), 0)

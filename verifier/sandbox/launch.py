@@ -50,6 +50,7 @@ class Orders(TypedDict):
     scratch_bytes: int
     scratch_files: int
     landlock: int
+    loopback: bool
     user: int
     resources: list[list[int]]
 
@@ -75,6 +76,8 @@ def main(channel: int) -> None:
             signal.signal(name, signal.SIG_DFL)
         if orders["tier"] == "namespaces":
             namespaces.enter_namespaces()
+            if orders["loopback"]:
+                namespaces.raise_loopback()
             first = os.fork()
             if first:
                 # Outside the process namespace: waits, so that the caller sees one process that ends when all have.
@@ -170,8 +173,9 @@ def _confine(orders: Orders, scratch: Path, report: int) -> None:
         return
     alone = orders["tier"] == "landlock"
     if orders["landlock"]:
-        restrict_files(orders["landlock"], orders["readable"], [str(scratch)], orders["devices"])
-    install_filter(build_filter(alone=alone, own=os.getpid(), signals=alone and orders["landlock"] < SIGNALS_SINCE))
+        restrict_files(orders["landlock"], orders["readable"], [str(scratch)], orders["devices"], loopback=orders["loopback"])
+    signals = alone and orders["landlock"] < SIGNALS_SINCE
+    install_filter(build_filter(alone=alone, own=os.getpid(), signals=signals, loopback=orders["loopback"]))
 
 
 def _copy_input(source: Path, target: Path) -> None:

@@ -6,7 +6,9 @@ Imported by the launcher in a bare interpreter: standard library only. Sources: 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import socket
 import stat
 import struct
 from collections.abc import Iterable
@@ -20,6 +22,7 @@ _NOSUID, _NODEV, _NOEXEC, _BIND, _RECURSIVE, _PRIVATE = 2, 4, 8, 4096, 16384, 1 
 _ATTR_READ_ONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _DETACH = 2
+_SET_DEVICE_FLAGS, _UP, _RUNNING = 0x8914, 1, 64
 
 USER = 1000
 """The user and group inside; outside they stay whoever started this."""
@@ -37,6 +40,13 @@ def enter_namespaces() -> None:
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{USER} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{USER} {group} 1")
+
+
+def raise_loopback() -> None:
+    """Switch on the loopback device of the new network, which has no other. Raises `OSError`. Source: netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        request = struct.pack("16sH14x", b"lo", _UP | _RUNNING)
+        fcntl.ioctl(made, _SET_DEVICE_FLAGS, request)
 
 
 def build_root(stage: str, readable: Iterable[str], devices: Iterable[str], scratch: str, scratch_bytes: int, files: int) -> None:

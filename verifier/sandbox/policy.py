@@ -80,6 +80,9 @@ class SandboxPolicy:
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     environment: tuple[tuple[str, str], ...] = ()
     gpu: bool = False
+    loopback: bool = False
+    """Whether processes inside may talk to each other over a loopback device of their own (torchrun, gloo, NCCL). Only tiers with a network
+    namespace of their own can give that: nothing of the machine's network is in it."""
     unsafe: bool = False
     """Run without isolation when no tier is there. For code that is trusted anyway."""
 

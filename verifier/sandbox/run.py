@@ -45,6 +45,9 @@ def run(command: Sequence[str], policy: SandboxPolicy) -> SandboxResult:
     state = choose_tier(policy)
     if not state.available:
         return SandboxResult(None, Reason.NOT_AVAILABLE, detail=state.reason)
+    if policy.loopback and not has_own_root(state.tier) and state.tier is not Tier.UNSAFE:
+        reason = f"{state.tier} has no network of its own, in which processes could talk to each other"
+        return SandboxResult(None, Reason.NOT_AVAILABLE, detail=reason)
     return run_in_tier(tuple(command), policy, state.tier)
 
 

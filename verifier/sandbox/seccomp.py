@@ -19,7 +19,7 @@ _SET_MODE_FILTER = 1
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 NAMESPACE_FLAGS = 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x00020000
-AF_UNIX = 1
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 IOCTLS_REFUSED = (0x5412, 0x541C, 0x8901, 0x8902, 0x40086602, 0x401C5820, 0x40087602)
 """TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP, FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION: typing into a terminal,
 choosing who gets a signal, flags of files that were opened for reading only."""
@@ -96,12 +96,12 @@ def _allow_values(index: int, values: tuple[int, ...], failure: int) -> list[byt
     return [_argument(index), *jumps, _answer(failure)]
 
 
-def build_filter(*, alone: bool, own: int, signals: bool) -> bytes:
+def build_filter(*, alone: bool, own: int, signals: bool, loopback: bool = False) -> bytes:
     """The filter as the kernel takes it.
 
     `alone`: there are no namespaces, so the filter also keeps local sockets, file modes, owners and times, and the processors of
     other processes out of reach. `signals`: so it does signals, where Landlock does not: only the process `own`, the first, and
-    the caller's group get any.
+    the caller's group get any. `loopback`: the network namespace's own, so Internet sockets are let through, and questions for its devices.
     """
     steps = [
         _step(_LOAD, _ARCHITECTURE_AT),
@@ -123,7 +123,11 @@ def build_filter(*, alone: bool, own: int, signals: bool) -> bytes:
             if at is not None:
                 steps += [_step(_EQUAL, at, 0, 1), _answer(failure)]
     steps += _when_called("clone", [_argument(0), _step(_ANY_BIT, NAMESPACE_FLAGS, 0, 1), _answer(errno.EPERM)])
-    families = () if alone else (AF_UNIX,)
+    families: tuple[int, ...] = () if alone else (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK) if loopback else (AF_UNIX,)
+    if loopback:
+        # Of netlink only the kind that tells devices and addresses.
+        otherwise = _step(_EQUAL, AF_NETLINK, 0, 3)
+        steps += _when_called("socket", [_argument(0), otherwise, _argument(2), _step(_EQUAL, 0, 1, 0), _answer(errno.EACCES)])
     steps += _when_called("socket", _allow_values(0, families, errno.EACCES))
     steps += _when_called("socketpair", _allow_values(0, (AF_UNIX,), errno.EACCES))
     steps += _when_called("prlimit64", _allow_values(0, (0,), errno.EPERM))

@@ -176,6 +176,7 @@ def make_orders(command: tuple[str, ...], policy: SandboxPolicy, tier: Tier, bas
         "scratch_bytes": policy.limits.scratch,
         "scratch_files": policy.limits.scratch_files,
         "landlock": landlock_version(),
+        "loopback": policy.loopback,
         "user": _unknown_user() if os.geteuid() == 0 and tier is not Tier.UNSAFE else 0,
         "resources": [list(pair) for pair in _resources(policy, tier)],
     }

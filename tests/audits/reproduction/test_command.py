@@ -101,7 +101,8 @@ def test_a_full_run_needs_data_and_several_gpus_a_decision(
     monkeypatch.setattr(job, "inspect_machine", lambda python: machine(*[H100] * 8))
     with pytest.raises(UsageFailure, match="--data"):
         call(str(folder))
-    with pytest.raises(UsageFailure, match="no sandbox lets processes talk") as failure:
+    monkeypatch.setattr(job, "choose_tier", lambda policy: TierState(Tier.LANDLOCK, True, "", ()))
+    with pytest.raises(UsageFailure, match="lets no processes talk") as failure:
         call(str(folder), "--data", str(tmp_path))
     assert "--unsafe-no-sandbox" in failure.value.hint
     with pytest.raises(UsageFailure, match="this machine has 8 GPUs"):
