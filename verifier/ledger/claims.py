@@ -260,6 +260,9 @@ def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
     claims = {claim.seed: claim.val_bpb for claim in claimed_seeds(submission)}
     runs = claimed_runs(submission)
     total = claimed_headline(submission).bpb
+    # Values of seeds that are far from the claimed score are of another column: pre-quant, or what training printed last.
+    values = [float(value.value) for value in claims.values() if value is not None]
+    beside = total is not None and bool(values) and abs(sum(values) / len(values) - float(total.value)) > ROUNDING
     label, near = _label_that_explains(runs, total), _label_that_explains(runs, total, ROUNDING)
     shared = set.intersection(*({metric.label for metric in run.final_metrics} for run in runs)) if runs else set()
     chosen = []
@@ -270,7 +273,7 @@ def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
         if metric is None and label is not None:
             metric = _last_of(run, label)
             explained = claimed is None
-        wanted = claimed or total
+        wanted = total if beside else claimed or total
         if metric is None and wanted is not None:
             metric = metric_showing(run.metrics, wanted) or (_last_of(run, near) if near is not None else None)
             explained = metric is not None

@@ -14,7 +14,6 @@ from verifier.program.values import (
     KEPT_ITEMS,
     NO_LABELS,
     Choice,
-    ClassV,
     Data,
     Func,
     Instance,
@@ -194,11 +193,9 @@ class Machine:
     def set_field(self, instance: Instance, name: str, value: Value) -> None:
         """Bind an attribute; parts of models are linked to the whole."""
         if self.state.symbolic and any(label[0] == "param" for label in labels_of(value)):
-            # A cache of what only this call needs is no state; a field that grows out of itself is, or one that the next call may read.
+            # A cache of what only this call needs is no state; a field that grows out of itself is.
             old = instance.fields.get(name)
-            if (old is not None and _grows_from(value, old)) or (
-                isinstance(instance.cls, ClassV) and name in instance.cls.cursors
-            ):
+            if old is not None and _grows_from(value, old):
                 self.state.escapes += 1
         known = instance.fields.get(name)
         if known is not None and known is not value and self.state.guards and instance.serial < self.state.fork_serial:

@@ -88,16 +88,6 @@ def test_lengths_of_documents_are_no_table() -> None:
     assert result_of(judge(made, "TTT004"), "TTT004").outcome is Outcome.PASS
 
 
-def test_what_forward_keeps_is_read_by_the_next_call() -> None:
-    made = loop("    for x, y in pieces(tokens, 2048):\n        score(model, x, y)\n        nats += score(model, x, y)\n")
-    line = "        hidden = self.hidden(x)\n        if adapter"
-    kept = "        hidden = self.hidden(x)\n        if getattr(self, 'recent', None) is not None:\n            hidden = hidden + self.embed(self.recent)\n        self.recent = KEPT\n        if adapter"
-    for what, outcome in (("y", Outcome.REVIEW), ("None", Outcome.PASS)):
-        script = made.script.replace(line, kept.replace("KEPT", what))
-        assert script != made.script
-        assert result_of(judge(made.but(script=script), "SLT001"), "SLT001").outcome is outcome
-
-
 @pytest.mark.parametrize(
     ("fitted", "outcome"),
     [
