@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from audits.code.early_exits import way_around
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event
@@ -62,13 +63,17 @@ def _describe(analysis: Analysis, event: Event) -> Finding:
     if event.kind == "network" and _SENDS.search(event.text):
         return Finding(Outcome.INFO, f"something is sent, nothing is fetched: {what}", places)
     guarded = next((guard for guard in reversed(event.guards)), None)
-    if guarded is not None:
-        condition = f"only under `{guard_text}`" if (guard_text := guarded.text[:80]) else "only under a condition"
+    around = way_around(analysis, event) if guarded is None else None
+    if guarded is not None or around is not None:
+        if guarded is not None:
+            site, condition = guarded.site, f"only under `{guarded.text[:80]}`" if guarded.text else "only under a condition"
+        elif around is not None:
+            site, condition = around[0], f"unless it leaves before at `{around[1][:80]}`"
         prepares = " (the contest's own data, by its name)" if _CONTEST_DATA.search(event.text) else ""
         return Finding(
             Outcome.REVIEW,
             f"a live path downloads, {condition}{prepares}: {what}",
-            (*places, analysis.location(guarded.site)),
+            (*places, analysis.location(site)),
             Confidence.MEDIUM,
             remediation="prepare data in a separate script, and let the training script read what is there",
         )

@@ -7,6 +7,7 @@ import re
 from audits.coverage.cut_stream import Cut, cut_of_stream, gathered_part, whole_stream
 from audits.coverage.dependence import WHOLE
 from audits.coverage.early_end import EarlyEnd, early_end_of
+from audits.coverage.progress import stopped_counter
 from audits.coverage.windows import NOT_COVERED, coverage_of
 from audits.denominator.headlines import alike, describe_pair, evidence, headline_bytes
 from verifier.engine.context import Context
@@ -35,7 +36,28 @@ def check(context: Context) -> Decision:
     finding = _from_program(context, cut, decision) if cut is not None else None
     if finding is not None:
         return Decision.of([*decision.findings, finding])
+    counted = _from_counter(context) if not exact else None
+    if counted is not None:
+        return Decision.of([*decision.findings, counted])
     return _by_loops(context, decision, exact)
+
+
+def _from_counter(context: Context) -> Finding | None:
+    """A setting that no log prints may end the loop: then the counter that it logs tells."""
+    counter = stopped_counter(context)
+    if counter is None:
+        return None
+    return Finding(
+        Outcome.REVIEW,
+        f"the evaluation's own counter, printed every {counter.every:,} rounds, can have come to {counter.reached:,} of"
+        f" {counter.total:,} at most before the score is printed: a part of the set may have been scored. The number of scored targets"
+        " would tell",
+        counter.places,
+        Confidence.MEDIUM,
+        Measured(counter.reached, "rounds"),
+        Measured(counter.total, "rounds"),
+        remediation="Score all documents of the validation split.",
+    )
 
 
 def _by_loops(context: Context, by_logs: Decision, exact: bool) -> Decision:

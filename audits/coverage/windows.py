@@ -144,6 +144,9 @@ def _replay_on(
     spans = [(first, end, node) for (_, first, end), node in scored.slices.items()] or _chunks(scored)
     if not spans:
         return None
+    if min(first for first, _, _ in spans) == 1 and max(end for _, end, _ in spans) == short + 1:
+        # What is predicted has the number of its own token, not of the one before: the first token of all has no context.
+        spans = [(first - 1, end - 1, node) for first, end, node in spans]
     times = Counter[int]()
     for first, end, _ in spans:
         times.update(range(max(0, first), min(end, short)))

@@ -23,6 +23,8 @@ OVERHEAD = (1.075, 1.105)
 first 10,000 documents)."""
 CLAIM = 2e-3
 """bpb within which a claim is a given number."""
+_RIGHT_BYTES = frozenset({Stream.FULL, Stream.SHORT, Stream.SUBSET, Stream.PREFIX})
+"""Pairs that imply the bytes of the original text, or of a known part of it."""
 SIDECAR_WORDS = ("sidecar", "val_bytes", "byte_count", "original_bytes", "raw_bytes")
 
 
@@ -52,7 +54,7 @@ def check(context: Context) -> Decision:
 
 def _settle(context: Context, lines: Sequence[Denominator], caseops: Location | None) -> Decision:
     """Tokens of transformed text whose pair shows no inflated total: the pair must show the right one."""
-    unclear = [line for line in lines if line.stream in (Stream.OFF, Stream.UNKNOWN, Stream.MIXTURE)]
+    unclear = [line for line in lines if line.stream not in _RIGHT_BYTES]
     if not unclear:
         return Decision.passed(f"tokens of transformed text, divided by the bytes of the original: {describe_pair(lines[0])}")
     program = context.submission.program

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from audits.mixtures.cuts import same_cuts
 from audits.mixtures.flow import COPIES, Flow, Lookup, data_in, from_validation, is_scored, meeting, operation
 from verifier.program.events import Event
 from verifier.program.queries import events_behind, scores_of
@@ -26,7 +27,8 @@ class CountRatio:
     """`taken` counts under a key with the target divided by counts of its context, inside a logarithm that is scored.
 
     `folded` when the key is folded into a bounded table. `over_alphabet` when the lookup is made for every candidate and the
-    target's one is picked afterwards. `summed` when the context's count is the sum of the same table over every candidate.
+    target's one is picked afterwards. `summed` when the context's count is the sum of the same table over every candidate. `doubt`:
+    what keeps it from being certain that the one is divided by the other.
     """
 
     taken: Lookup
@@ -36,6 +38,7 @@ class CountRatio:
     folded: bool
     over_alphabet: bool
     summed: bool
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,22 @@ def target_nodes(flow: Flow, events: tuple[Event, ...] | None = None) -> frozens
     """What holds the targets of the scored losses (or of some of them): from the loss back to the cut that made them out of the
     stream. The stream itself holds the contexts too and is left out."""
 
+    cuts: list[Data] = []
+
     def back(node: Data) -> tuple[Data, ...]:
         cut = (
             operation(node) in ("index", "element", "narrow")
             and _selects(node)
             and not any(one.filled for one in data_in(node.args[0]))
         )
+        if cut:
+            cuts.append(node)
         return () if cut else tuple(one for one in flow.handed_on(node) if from_validation(one))
 
     chosen = scores_behind(flow) if events is None else events
     aims = [node for event in chosen if len(event.values) > 2 for node in data_in(event.values[2])]
-    return frozenset(id(node) for node in flow.walk(aims, back) if flow.is_token(node))
+    found = flow.walk(aims, back)
+    return frozenset(id(node) for node in (*found, *same_cuts(flow, cuts)) if flow.is_token(node))
 
 
 def _selects(node: Data) -> bool:
@@ -79,8 +87,8 @@ def count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
     """Every place of the script once, in the order of the lines."""
     targets = target_nodes(flow)
     found: dict[tuple[object, ...], CountRatio] = {}
-    quotients = [node for node in flow.nodes.values() if operation(node) in _QUOTIENTS and len(node.args) >= 2]
-    for quotient in quotients:
+    quotients = [(node, node, "") for node in flow.nodes.values() if operation(node) in _QUOTIENTS and len(node.args) >= 2]
+    for quotient, holder, doubt in (*quotients, *_put_elsewhere(flow)):
         over = _lookups_behind(flow, quotient, 0)
         under = _lookups_behind(flow, quotient, 1) if over else []
         if not under:
@@ -92,22 +100,24 @@ def count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
             context = _context_of(flow, quotient, taken, under, targets)
             if context is None:
                 continue
-            logarithm = _logarithm_over(flow, quotient)
+            logarithm = _logarithm_over(flow, holder)
             if logarithm is not None:
                 place = (taken.site, context.site, quotient.site, logarithm.site)
-                found.setdefault(
-                    place,
-                    CountRatio(
-                        taken,
-                        context,
-                        quotient,
-                        logarithm,
-                        _is_folded(flow, taken, context),
-                        _same_tokens(flow, taken, context),
-                        is_sum_of_candidates(flow, taken, context, data_in(quotient.args[1]), targets),
-                    ),
-                )
+                folded, spread = _is_folded(flow, taken, context), _same_tokens(flow, taken, context)
+                summed = is_sum_of_candidates(flow, taken, context, data_in(quotient.args[1]), targets)
+                found.setdefault(place, CountRatio(taken, context, quotient, logarithm, folded, spread, summed, doubt))
     return tuple(sorted(found.values(), key=lambda ratio: (ratio.taken.site, ratio.quotient.site or ("", 0, 0))))
+
+
+def _put_elsewhere(flow: Flow) -> list[tuple[Data, Data, str]]:
+    """What a call of two arrays puts into a third one (`np.divide(a, b, out=c)`), as if it were their quotient; and the third."""
+    found: list[tuple[Data, Data, str]] = []
+    for holder in flow.nodes.values():
+        for _, value, site in holder.filled:
+            if isinstance(value, Seq) and value.kind == "tuple" and len(value.items) > 1 and all(map(data_in, value.items[:2])):
+                pair = Data("/", tuple(value.items[:2]), holder.labels, site)
+                found.append((pair, holder, "whether what is put into the array is the quotient of the two counts"))
+    return found[:_LONG]
 
 
 def _lookups_behind(flow: Flow, quotient: Data, side: int) -> list[Lookup]:

@@ -115,6 +115,8 @@ class Flow:
         self.trace = trace
         self.assumed = assumed
         printed = [report for report in trace.of("report") if is_matched(replace(trace, events=(report,)), submission)]
+        # A heading may fit the headline's line as well as the metric does.
+        printed = [one for one in printed if any(is_scored(node) for value in one.values for node in data_in(value))] or printed
         self.reports = _closest(printed) or headline_reports(trace, submission)
         self.matched = bool(printed)
         self.nodes: dict[int, Data] = {}
@@ -139,6 +141,10 @@ class Flow:
         """What a node was computed from, whether it is part of the graph or not."""
         known = self.children.get(id(node))
         return known if known is not None else self._inputs(node)
+
+    def is_changed(self, node: Data) -> bool:
+        """Whether something was put into an array after it was made."""
+        return bool(node.filled) or id(node) in self._written
 
     def behind(self, node: Data) -> frozenset[int]:
         """The identities of everything that a node was computed from, itself included."""

@@ -41,7 +41,7 @@ def _unnormalized(context: Context, analysis: Analysis, flow: Flow) -> list[Find
         )
         places = (ratio.taken.site, ratio.context.site, ratio.quotient.site, ratio.logarithm.site)
         fix = "Divide by the sum of the candidates' own counts."
-        found.append(accuse(analysis, flow, message, places, (*ratio.taken.events, *flow.reports[:1]), fix))
+        found.append(accuse(analysis, flow, message, places, (*ratio.taken.events, *flow.reports[:1]), fix, ratio.doubt))
     for expert in strange_experts(flow):
         message = (
             "one of the mixed log-probabilities does not depend on the target although it depends on the model (an entropy, a "

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from audits.mixtures.counts import count_ratios, folded_lookups
 from audits.mixtures.flow import Flow
-from audits.mixtures.gates import peeking_loops, target_gates
+from audits.mixtures.gates import target_gates
 from audits.mixtures.judging import accuse, judge
+from audits.mixtures.peeking import peeking_loops
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis
 from verifier.rule import Decision, Finding, Level, Rule
@@ -36,7 +37,7 @@ def _target_keys(context: Context, analysis: Analysis, flow: Flow) -> list[Findi
         )
         sites = (key, ratio.taken.site, ratio.context.site, ratio.quotient.site, ratio.logarithm.site)
         events = (*ratio.taken.events, *flow.reports[:1])
-        found.append(accuse(analysis, flow, message, sites, events, fix))
+        found.append(accuse(analysis, flow, message, sites, events, fix, ratio.doubt))
     if found:
         return found[:6]
     for folded in folded_lookups(flow):
@@ -70,7 +71,7 @@ def _target_gates(context: Context, analysis: Analysis, flow: Flow) -> list[Find
             f"`{loop.function}` writes what it proposes for a position (`{loop.output}`) only when the token at that very position has a "
             "property; the proposal enters that token's score"
         )
-        finding = accuse(analysis, flow, message, (), flow.reports[:1], fix)
+        finding = accuse(analysis, flow, message, (), flow.reports[:1], fix, loop.doubt)
         found.append(replace(finding, locations=(*loop.places, *finding.locations)))
     return found[:6]
 

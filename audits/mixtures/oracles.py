@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audits.mixtures.expressions import bare, first_of, same_value
 from audits.mixtures.flow import ELEMENTWISE, LOGARITHMS, Flow, data_in, is_scored, operation
 from verifier.program.events import Event
 from verifier.program.queries import events_behind
@@ -14,6 +15,7 @@ _MOST = frozenset({"maximum", "fmax", "max", "amax"})
 _SINGLE = frozenset({"mean", "sum", "item", "float"})
 """Steps after which a value no longer stands for one token."""
 _COMPARES = frozenset({"<", ">", "<=", ">=", "lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal"})
+_DENIES = frozenset({"~", "not", "logical_not"})
 _RECTIFIES = frozenset({"relu", "relu_", "clamp", "clamp_", "clamp_min", "clip", "maximum", "minimum", "threshold", "abs"})
 _RANKS = frozenset({"sort", "topk", "kthvalue", "argmin", "argmax", "argsort", "msort", "sorted", "nanmin", "aminmax", "cummin"})
 _STACKS = frozenset({"stack", "cat", "concatenate", "array", "vstack", "hstack"})
@@ -57,16 +59,49 @@ def chosen_scores(flow: Flow) -> list[Choice]:
             sides = [_each_score(flow, value) for value in node.args]
         elif how in ("min", "max", "amin", "amax", "min_"):
             sides = [_scores(flow, one) for one in _stacked(node) if not _single(one)]
+        doubt: str | None = ""
         if how == "where":
             sides = sides[1:] if len(node.args) == 3 and _scores(flow, node.args[0]) else []
+            doubt = _doubt_of_where(flow, node) if sides else None
         distinct = [side for side in sides if side]
         if len(distinct) < 2 or any(set(distinct[0]) == set(side) for side in distinct[1:]):
             continue
         scores = tuple(dict.fromkeys(score for side in distinct for score in side))
         event = next((one for one in flow.trace.of("select") if one.site == node.site), scores[0] if plain else None)
-        if event is not None and not _only_shifts(flow, node):
-            found.setdefault(node.site, Choice(event, node, how, scores))
+        if event is not None and doubt is not None and not _only_shifts(flow, node):
+            found.setdefault(node.site, Choice(event, node, how, scores, doubt))
     return list(found.values()) or _compared_scores(flow)
+
+
+def _doubt_of_where(flow: Flow, node: Data) -> str | None:
+    """Empty when the very scores that a `where` chooses from are compared; None when its condition does not hold the losses of these
+    tokens (they were shifted to later ones, or summed up over earlier chunks)."""
+    condition, *branches = (data_in(value) for value in node.args)
+    for mask in condition:
+        mask = bare(mask)
+        for _ in range(4):
+            if operation(mask) in _DENIES and mask.args:
+                mask = bare(first_of(mask.args[0]))
+        if operation(mask) not in _COMPARES or len(mask.args) < 2:
+            continue
+        compared = [data_in(value) for value in mask.args[:2]]
+        if all(len(side) == 1 for side in (*compared, *branches)):
+            (one,), (two,), (three,), (four,) = (*compared, *branches)
+            pairs = [(one, three, two, four), (one, four, two, three)]
+            if any(same_value(bare(a), bare(b), 0) and same_value(bare(c), bare(d), 0) for a, b, c, d in pairs):
+                return ""
+    chosen = {id(score.values[0]) for branch in branches for value in branch for score in _scores(flow, value)}
+    seen = flow.walk(condition, lambda one: [] if id(one) in chosen else _unmoved(one))
+    return "whether the better of the two is what is kept" if any(id(one) in chosen for one in seen) else None
+
+
+def _unmoved(node: Data) -> list[Data]:
+    """What a value is computed from at the same token, or over all tokens of the same chunk."""
+    how = operation(node)
+    inputs = [one for value in node.args for one in data_in(value)]
+    if how == "index":
+        return [one for one in inputs if not _moves(one, node)]
+    return inputs if how in _EACH or how in _SINGLE else []
 
 
 def _only_shifts(flow: Flow, node: Data) -> bool:

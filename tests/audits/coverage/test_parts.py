@@ -197,9 +197,9 @@ ROWS = """\
 """
 HALVES = """\
     half = len(val) // 2
-    one, _ = evaluate(args, model, val[: half + 1], base, leading)
-    other, val_bpb = evaluate(args, model, val[half:], base, leading)
-    val_loss = (one + other) / 2
+    one, first = evaluate(args, model, val[: half + 1], base, leading)
+    other, second = evaluate(args, model, val[half:], base, leading)
+    val_loss, val_bpb = (one + other) / 2, (first + second) / 2
 """
 PHASES = """\
         starts = list(range(0, len(tokens) - 1, args.train_seq_len))

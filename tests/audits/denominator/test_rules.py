@@ -147,6 +147,14 @@ def test_transformed_tokens_without_a_sidecar_in_the_code() -> None:
     assert decide("BYT003", built("sidecar = load_validation_bytes(pattern)")).outcome is Outcome.NOT_AVAILABLE
 
 
+def test_transformed_tokens_of_other_documents_are_not_shown_to_be_divided_by_the_original() -> None:
+    lowered = "./data/tokenizers/fineweb_10240_casefold_bpe.model"
+    foreign = submission(run(42, pair(1.07044135, 3.9589), tokens=49_999_872, tokenizer=lowered))
+    assert decide("BYT003", foreign).outcome is Outcome.NOT_AVAILABLE
+    own = submission(run(42, pair(1.07044135, 151_080_891 / 45_000_064), tokens=45_000_064, tokenizer=lowered))
+    assert decide("BYT003", own).outcome is Outcome.PASS
+
+
 def test_a_mixture_line_is_recognised_and_not_judged() -> None:
     network = pair(1.0776, 3.726631, "quantized", 90)
     mixture = dataclasses.replace(metric("0.99100000", network.loss.text if network.loss else None, "score", 95))

@@ -22,6 +22,24 @@ def test_the_smaller_of_two_listed_losses_fails() -> None:
     assert _outcome("MIX002", choices.with_second_model(choices.LESS_OF_LISTS)) == "fail"
 
 
+@pytest.mark.parametrize("score", choices.CHOSEN_WHERE.values(), ids=list(choices.CHOSEN_WHERE))
+def test_the_better_of_two_compared_losses_fails(score: str) -> None:
+    assert _outcome("MIX002", choices.with_second_model(score)) == "fail"
+
+
+@pytest.mark.parametrize("score", choices.CHOSEN_BY_THE_LOSS.values(), ids=list(choices.CHOSEN_BY_THE_LOSS))
+def test_a_choice_by_the_loss_of_the_same_tokens_is_reviewed(score: str) -> None:
+    assert _outcome("MIX002", choices.with_second_model(score)) == "review"
+
+
+def test_a_heading_that_fits_the_headline_s_line_hides_no_choice() -> None:
+    text = choices.with_second_model(choices.CHOSEN_WHERE["named mask"])
+    heading = '    print("=" * 1 + "' + "= " * 20 + 'Evaluation of the whole validation text")\n'
+    headed = text.replace("    val_loss, val_bpb = evaluate(", heading + "    val_loss, val_bpb = evaluate(")
+    assert headed != text
+    assert _outcome("MIX002", headed) == "fail"
+
+
 @pytest.mark.parametrize("score", choices.BY_WHAT_CAME_BEFORE.values(), ids=list(choices.BY_WHAT_CAME_BEFORE))
 def test_a_choice_by_what_came_before_passes(score: str) -> None:
     assert _outcome("MIX002", choices.with_second_model(score)) == "pass"
