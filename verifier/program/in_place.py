@@ -34,7 +34,8 @@ class InPlace(Builtins):
             return True
         out = names.get("out")
         if out is not None and name.startswith(("torch.", "numpy.")):
-            self._change(out, Seq("tuple", [*args, *(value for key, value in names.items() if key != "out")]), site)
+            rest = {key: value for key, value in names.items() if key != "out"}
+            self._change(out, self.data("call:" + name, (*args, *rest.values()), site, names=tuple(rest)), site)
         return False
 
     def _each(self, tensors: Value) -> list[Data]:

@@ -149,6 +149,7 @@ class Methods(Models):
                     cleared.extra = NO_LABELS
                 else:
                     cleared.labels = join_labels(args) | frozenset(label for label in cleared.labels if label[0] == "model")
+                    cleared.filled = ()
             return receiver
         if name in ("requires_grad_", "retain_grad", "share_memory_", "pin_memory"):
             return receiver

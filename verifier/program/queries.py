@@ -110,7 +110,8 @@ def _matches(text: str, line: str) -> bool:
     words = [word.rstrip(":=,(") for word in text.replace(":", ": ").replace("=", "= ").split()]
     if not any(char.isalpha() for word in words for char in word):
         return False
-    for word in words[:16]:
+    # A rule of signs (`=====`) would use up the words that are compared.
+    for word in [word for word in words if word][:16]:
         found = line.find(word, position)
         if found < 0:
             return False

@@ -63,8 +63,8 @@ np.add.at(pairs, full, 1)
 STREAM = "width = 1 << 20\nseen, pairs = np.zeros(width), np.zeros(width)\nstream = tokens.numpy().astype(np.int64)"
 
 
-def test_a_quotient_that_is_put_into_an_array_is_reviewed() -> None:
-    assert outcome(ELSEWHERE.format(over="pairs[full]", under="np.maximum(seen[short], 1)"), STREAM) == "review"
+def test_a_quotient_that_is_put_into_an_array_is_one() -> None:
+    assert outcome(ELSEWHERE.format(over="pairs[full]", under="np.maximum(seen[short], 1)"), STREAM) == "fail"
 
 
 def test_numbers_of_the_context_alone_that_are_put_into_an_array_pass() -> None:

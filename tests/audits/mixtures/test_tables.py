@@ -54,6 +54,7 @@ def test_folded_counts_that_reach_the_score_in_another_way_than_a_quotient_are_r
 
 def test_folded_counts_divided_by_those_of_their_context_fail() -> None:
     assert _outcome("NGR001", tables.folded("nll = -torch.from_numpy(np.log(0.9 * p + 0.1 * taken / (around + 1)))")) == "fail"
+    assert _outcome("NGR001", tables.folded(tables.QUOTIENT_ELSEWHERE)) == "fail"
 
 
 def test_folded_contexts_whose_rows_hold_all_candidates_pass() -> None:
