@@ -112,10 +112,11 @@ def _is_shown(update: Event, score: Event, relation: str, trace: Trace) -> bool:
 
 
 def _dropped(trace: Trace, update: Event, score: Event) -> bool:
-    """Whether an update changed only what training had not made, and parts of the model were taken out of it before the score."""
-    if not any(update.index < drop.index < score.index for drop in trace.of("drop")):
-        return False
-    return changes_adapters_only(update, changed_by(step for step in trace.of("update") if has_source(step.tokens, "train")))
+    """Whether an update changed only what training had not made, and before the score parts were taken out of the model, its weights were
+    loaded, or training went on: adapters of another evaluation."""
+    training = [step for step in trace.of("update") if has_source(step.tokens, "train")]
+    between = [event for event in (*trace.of("drop", "load-state"), *training) if update.index < event.index < score.index]
+    return bool(between) and changes_adapters_only(update, changed_by(training))
 
 
 def _descents(trace: Trace, headline: Headline) -> tuple[Use, ...]:

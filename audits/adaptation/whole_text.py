@@ -13,6 +13,9 @@ _NODES = 20_000
 _LOGARITHMS = frozenset({"log", "log2", "log1p", "logaddexp", "logsumexp", "log_softmax"})
 _FIGURES = frozenset({"@", "sum", "mean", "std", "var", "bincount", "unique", "histogram", "histc", "Counter", "coo_matrix", "csr_matrix", "matmul", "einsum",
                       "mm", "median", "quantile", "lstsq", "scatter_add", "index_add"})  # fmt: skip
+_MADE = frozenset(
+    {"zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "eye", "arange", "rand", "randn"}
+)
 _WHERE = frozenset({"slice", "range", "loopvar"})
 
 
@@ -39,8 +42,27 @@ def _is_whole(node: Data) -> bool:
         and node.owner is None
         and not node.known
         # The text itself, converted, says nothing of later parts: only what was summed up over it does.
-        and any(_operation(part) in _FIGURES and has_source(part.labels, "val") for part in slice_of(node, 80))
+        and any(_operation(part) in _FIGURES and _holds_text(part) for part in slice_of(node, 80))
     )
+
+
+def _holds_text(value: Value) -> bool:
+    """Whether validation tokens are in a value, and do not merely say how large it is (`zeros(tokens.max() + 1)`)."""
+    pending: list[Value] = [value]
+    seen: set[int] = set()
+    while pending and len(seen) < 400:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, Seq):
+            pending += current.items
+        elif isinstance(current, Data) and _operation(current) not in _MADE:
+            behind = [one for one in current.args if has_source(labels_of(one), "val")]
+            if has_source(current.labels, "val") and not behind:
+                return True
+            pending += behind
+    return False
 
 
 def _entering(starts: list[Value]) -> Iterator[Data]:

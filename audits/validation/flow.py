@@ -12,6 +12,8 @@ from verifier.program.values import Choice, Data, Map, Seq, Site, Value, labels_
 _COPIES = frozenset(
     {".cpu", ".detach", ".clone", ".to", ".float", ".half", ".contiguous", ".state_dict", ".items", "element", "parameters"}
 )
+_ARITHMETIC = frozenset("+-*/")
+"""Weights divided by a count of steps meet no data."""
 _RESULTS = (".json", ".txt", ".log", ".csv", ".md", ".html", ".tsv", ".yaml", ".yml")
 """Files that hold figures, not weights."""
 
@@ -104,10 +106,13 @@ def _collected(trace: Trace, used: Event, weights: list[Data], kind: str) -> Con
         activations = [
             node for node in slice_of(weight, 3000) if node.site is not None and _is_activation(node, kind) and not _is_copy(node)
         ]
-        first = next((node for node in activations if any(_is_data(one, kind) for one in node.args)), activations[-1:])
-        for node in [first] if isinstance(first, Data) else first:
-            if node.site is not None:
-                return Construction(node.site, used, used.certain, bool(steps) and ("upd", steps[-1]) in node.labels)
+        # Where data meets the model. Averages of weights depend on training data, too, but by way of the training alone.
+        meeting = (node for node in activations if node.op not in _ARITHMETIC and any(_is_data(one, kind) for one in node.args))
+        first = next(meeting, None)
+        if first is None and kind == "val" and activations:
+            first = activations[-1]
+        if first is not None and first.site is not None:
+            return Construction(first.site, used, used.certain, bool(steps) and ("upd", steps[-1]) in first.labels)
     return None
 
 
@@ -123,7 +128,7 @@ def _is_copy(node: Data) -> bool:
 
 def _is_data(value: Value, kind: str) -> bool:
     labels = labels_of(value)
-    return has_source(labels, kind) and not any(label[0] == "model" for label in labels)
+    return has_source(labels, kind) and not any(label[0] in ("model", "saved") for label in labels)
 
 
 def _uses_gradients(part: Data) -> bool:

@@ -112,7 +112,9 @@ def _by_data_flow(analysis: Analysis, submission: Submission) -> list[Finding]:
             continue
         sites = [trace.loops[loop].site, tried[-1].site, chosen, after[-1].site]
         # Keeping the best checkpoint of a training is a choice by validation score, but none of a mixer or gate.
-        training = any(has_source(one.tokens, "train") and (loop, 1) in one.loops for one in trace.of("update"))
+        training = any(
+            not has_source(one.tokens, "val") and any(key == loop for key, _ in one.loops) for one in trace.of("update")
+        )
         if training:
             return [_found(analysis, sites, "; the states are checkpoints of one training, which the rules do not name")]
         return [_found(analysis, sites, _unless_certain(tried[-1], after[-1]))]

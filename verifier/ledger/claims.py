@@ -275,7 +275,8 @@ def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
             explained = claimed is None
         wanted = total if beside else claimed or total
         if metric is None and wanted is not None:
-            metric = metric_showing(run.metrics, wanted) or (_last_of(run, near) if near is not None else None)
+            results = [metric for metric in run.metrics if metric.step is None]  # progress of the training is none
+            metric = metric_showing(results, wanted) or (_last_of(run, near) if near is not None else None)
             explained = metric is not None
         chosen.append(HeadlineRun(run, metric or run.headline, explained))
     return tuple(chosen)

@@ -51,6 +51,18 @@ def test_weights_that_are_changed_after_the_claimed_score_are_for_a_human() -> N
     assert outcome(record("First", before(STATE, *STEP)), "VAL001") is Outcome.FAIL
 
 
+def test_an_average_of_the_training_s_weights_is_no_calibration() -> None:
+    averaged = record(
+        "Averaged",
+        before(
+            STATE,
+            "average = {name: tensor.clone() for name, tensor in model.state_dict().items()}",
+            "model.load_state_dict(average)",
+        ),
+    )
+    assert outcome(averaged, "TIM003") is Outcome.PASS
+
+
 @pytest.mark.parametrize(("reserve", "expected"), [("12.0", Outcome.REVIEW), ("0.0", Outcome.FAIL)])
 def test_a_script_with_a_reserve_is_not_said_to_have_none(reserve: str, expected: Outcome) -> None:
     (case,) = (one for one in CASES if (one.rule, one.slug) == ("TIM003", "ranges"))
