@@ -11,23 +11,27 @@ from audits.mixtures.excesses import excesses, shrunk_losses
 from audits.mixtures.experts import strange_experts, unpaid_bonuses
 from audits.mixtures.flow import Flow
 from audits.mixtures.judging import accuse, judge
+from audits.mixtures.ngram import check_key
 from audits.mixtures.oracles import chosen_scores
 from audits.unexamined import needs_execution
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis
-from verifier.rule import Decision, Finding, Level, Rule, Tier
+from verifier.rule import Decision, Finding, Level, Outcome, Rule, Tier
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
 _CONDITIONS = "https://github.com/openai/parameter-golf/issues/1017"
 
 
 def check_normalization(context: Context) -> Decision:
-    return judge(
+    decision = judge(
         context,
         _unnormalized,
         "no mixture behind the headline metric that lacks a normalization over the alphabet was found",
         unfollowed_score,
     )
+    if decision.outcome is Outcome.PASS and check_key(context).outcome is Outcome.FAIL:
+        return Decision.not_applicable("counts under a key with the target stand in the mixture: see NGR001")
+    return decision
 
 
 def _unnormalized(context: Context, analysis: Analysis, flow: Flow) -> list[Finding]:

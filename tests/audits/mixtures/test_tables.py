@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from audits.mixtures import mixing
 from fixtures.program import mixtures_tables as tables
 from fixtures.program.mixtures_base import record, script
 from tests.program.judge import judge, result_of
+from verifier.rule import Decision
 
 
 def _outcome(rule: str, text: str) -> str:
@@ -55,6 +57,12 @@ def test_folded_counts_that_reach_the_score_in_another_way_than_a_quotient_are_r
 def test_folded_counts_divided_by_those_of_their_context_fail() -> None:
     assert _outcome("NGR001", tables.folded("nll = -torch.from_numpy(np.log(0.9 * p + 0.1 * taken / (around + 1)))")) == "fail"
     assert _outcome("NGR001", tables.folded(tables.QUOTIENT_ELSEWHERE)) == "fail"
+
+
+def test_no_mixture_is_cleared_beside_folded_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixing, "judge", lambda *given: Decision.passed("nothing was found"))
+    assert _outcome("MIX001", tables.folded(tables.QUOTIENT_ELSEWHERE)) == "not-applicable"
+    assert _outcome("MIX001", tables.folded_over_candidates()) == "pass"
 
 
 def test_folded_contexts_whose_rows_hold_all_candidates_pass() -> None:
