@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from audits.adaptation.headline import is_sure
-from audits.adaptation.order import LATER, SAME, Adaptation, Use
+from audits.adaptation.headline import is_sure, validation_scores
+from audits.adaptation.order import LATER, SAME, Adaptation, Use, adaptations_of
 from verifier.engine.context import Context
 from verifier.evidence import Location
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event, Trace
 from verifier.program.queries import is_silent
-from verifier.program.values import Site
+from verifier.program.values import Data, Site
 from verifier.rule import Confidence, Finding, Outcome
 
 _MOST = 4
@@ -68,6 +68,20 @@ def _open_question(adaptation: Adaptation, use: Use) -> str:
     if use.update.kind == "write" and use.sure is False and adaptation.headline.matched:
         return "whether it was filled beyond the text before the scored stretch could not be read"
     return "several numbers are printed, and which of them is the headline is not known"
+
+
+def review_scores(context: Context, look: Callable[[Event, Event], Data | None], message: str, remediation: str) -> list[Finding]:
+    """A finding for each place that forms a loss behind the headline in which `look` (at the loss and its report) sees something."""
+    analysis = analysis_of(context)
+    found: dict[Site, Finding] = {}
+    for adaptation in adaptations_of(context):
+        for report in adaptation.headline.reports:
+            for score in validation_scores(report, adaptation.trace):
+                node = look(score, report) if score.site not in found else None
+                if node is not None and node.site is not None:
+                    places = (analysis.location(node.site), *chain(analysis, adaptation.trace, score, report))
+                    found[score.site] = Finding(Outcome.REVIEW, message, places, Confidence.MEDIUM, remediation=remediation)
+    return list(found.values())
 
 
 def chain(analysis: Analysis, trace: Trace, *events: Event) -> tuple[Location, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from audits.adaptation.spans import own_parts
 from verifier.program.events import Event
-from verifier.program.summaries import leaves_of
-from verifier.program.values import Choice, Data, Map, Native, Seq, Value
+from verifier.program.queries import slice_of
+from verifier.program.summaries import given_to
+from verifier.program.values import Data, Seq, Value
 
 _NODES = 6000
 _PICKS = frozenset({"index", "gather", "take_along_dim", "take_along_axis"})
@@ -22,7 +21,7 @@ def reads_own_targets(loss: Event) -> Data | None:
         return None
     own = {id(node) for node in own_parts(loss.values[2]) if not node.known}
     flow = _Flow()
-    for node in flow.reads(loss.values[1]) if own else ():
+    for node in slice_of(loss.values[1], _NODES, flow.operands) if own else ():
         if any(id(argument) in own for argument in flow.operands(node)):
             return node
     return None
@@ -34,27 +33,6 @@ class _Flow:
     def __init__(self) -> None:
         self._used: dict[int, frozenset[int]] = {}
 
-    def reads(self, value: Value) -> Iterator[Data]:
-        """All nodes behind a value."""
-        pending: list[Value] = [value]
-        seen: set[int] = set()
-        while pending and len(seen) < _NODES:
-            current = pending.pop()
-            if id(current) in seen:
-                continue
-            seen.add(id(current))
-            if isinstance(current, Data):
-                yield current
-                pending += self.operands(current)
-            elif isinstance(current, Seq):
-                pending += current.items
-            elif isinstance(current, Map):
-                pending += [*current.entries.values(), *current.rest]
-            elif isinstance(current, Choice):
-                pending += current.alternatives
-            elif isinstance(current, Native):
-                pending.append(current.receiver)
-
     def operands(self, node: Data) -> list[Value]:
         """What a node is computed from. Of the arguments of a method those that its result depends on."""
         if node.op in _SHIFTS or _is_shift(node):
@@ -63,14 +41,19 @@ class _Flow:
             return list(node.args[:1])
         if node.inner is None:
             return list(node.args)
-        given = [leaf for argument in node.args for leaf in leaves_of(argument)]
-        return [leaf for number, leaf in enumerate(given) if number in self._parameters(node.inner)]
+        return [leaf for number, leaf in enumerate(given_to(node)) if number in self._parameters(node.inner)]
 
     def _parameters(self, result: Value) -> frozenset[int]:
         """Numbers of the parameters that the result of a method is computed from."""
         if id(result) not in self._used:
             self._used[id(result)] = frozenset()  # while it is looked into
-            found = [label for node in self.reads(result) if node.op == "param" for label in node.labels if label[0] == "param"]
+            found = [
+                label
+                for node in slice_of(result, _NODES, self.operands)
+                if node.op == "param"
+                for label in node.labels
+                if label[0] == "param"
+            ]
             # A cache may hold what an earlier call left: this call's parameters are the youngest.
             own = max((int(label[1]) for label in found), default=0)
             self._used[id(result)] = frozenset(int(label[2]) for label in found if label[1] == own)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from audits.adaptation.findings import chain, findings_of
-from audits.adaptation.headline import cleared, is_sure, unanswered, validation_scores
+from audits.adaptation.findings import chain, findings_of, review_scores
+from audits.adaptation.headline import cleared, is_sure, unanswered
 from audits.adaptation.offsets import is_offset
 from audits.adaptation.order import SAME, Adaptation, adaptations_of
 from audits.adaptation.rescoring import is_second_pass
@@ -15,7 +15,7 @@ from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event, Trace
 from verifier.program.queries import events_behind, has_source, overlap
-from verifier.program.values import Site, labels_of
+from verifier.program.values import labels_of
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
@@ -100,29 +100,12 @@ def check_rescoring(context: Context) -> Decision:
         )
         if findings:
             return Decision.of(findings)
-    figures = _figures(context)
+    figures = review_scores(
+        context, reads_whole_text, "a figure over the whole validation text enters the scores of its parts", _FIRST_SCORE
+    )
     if figures:
         return Decision.of(figures)
     return cleared(context, "no score behind the headline comes from a second pass over its tokens")
-
-
-def _figures(context: Context) -> list[Finding]:
-    """Figures over the whole text that enter the scores of its parts."""
-    analysis = analysis_of(context)
-    found: dict[Site, Finding] = {}
-    for adaptation in adaptations_of(context):
-        for report in adaptation.headline.reports:
-            for score in validation_scores(report, adaptation.trace):
-                node = reads_whole_text(score, report) if score.site not in found else None
-                if node is not None and node.site is not None:
-                    found[score.site] = Finding(
-                        Outcome.REVIEW,
-                        "a figure over the whole validation text enters the scores of its parts",
-                        (analysis.location(node.site), *chain(analysis, adaptation.trace, score, report)),
-                        Confidence.MEDIUM,
-                        remediation=_FIRST_SCORE,
-                    )
-    return list(found.values())
 
 
 MIN_OVER_PASSES = Rule(

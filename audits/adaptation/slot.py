@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from audits.adaptation.findings import chain, findings_of
-from audits.adaptation.headline import cleared, unanswered, validation_scores
+from audits.adaptation.findings import chain, findings_of, review_scores
+from audits.adaptation.headline import cleared, unanswered
 from audits.adaptation.offsets import is_offset, may_fit_context_only
 from audits.adaptation.order import EARLIER, Adaptation, Use, adaptations_of, loss_behind
 from audits.adaptation.own_targets import reads_own_targets
@@ -23,7 +23,9 @@ def check(context: Context) -> Decision:
         findings = _findings(adaptation, context)
         if findings:
             return Decision.of(findings)
-    closed = _closed_forms(context)
+    # Closed-form fits, without an optimizer.
+    message = "what is scored is computed from the targets that it is scored on"
+    closed = review_scores(context, lambda score, _: reads_own_targets(score), message, _REMEDY)
     if closed:
         return Decision.of(closed)
     return cleared(context, "no offset behind the headline is optimized on validation targets")
@@ -54,25 +56,6 @@ def _findings(adaptation: Adaptation, context: Context) -> tuple[Finding, ...]:
         )
         for use in apart.values()
     )
-
-
-def _closed_forms(context: Context) -> list[Finding]:
-    """Predictions behind the headline that are computed from their own targets without an optimizer."""
-    analysis = analysis_of(context)
-    found: dict[Site, Finding] = {}
-    for adaptation in adaptations_of(context):
-        for report in adaptation.headline.reports:
-            for score in validation_scores(report, adaptation.trace):
-                node = reads_own_targets(score) if score.site not in found else None
-                if node is not None and node.site is not None:
-                    found[score.site] = Finding(
-                        Outcome.REVIEW,
-                        "what is scored is computed from the targets that it is scored on",
-                        (analysis.location(node.site), *chain(analysis, adaptation.trace, score, report)),
-                        Confidence.MEDIUM,
-                        remediation=_REMEDY,
-                    )
-    return list(found.values())
 
 
 RULE = Rule(

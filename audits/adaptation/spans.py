@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from verifier.program.events import Event
 from verifier.program.queries import slice_of
-from verifier.program.summaries import leaves_of
+from verifier.program.summaries import given_to
 from verifier.program.values import Data, Seq, Value, joined
 
 _FAR = 1e9
@@ -57,19 +57,18 @@ def _stretches(value: Value) -> list[Value]:
 def _stripped(value: Value, depth: int = 0) -> Value:
     while isinstance(value, Data) and value.args and (value.op in _UNCHANGED or _is_fixed_part(value)):
         value = value.args[0]
-    inner = value.inner if isinstance(value, Data) else None
-    if isinstance(value, Data) and inner is not None and depth < 8:
-        # What a method computes of an argument that it only reshapes is the argument.
-        core = _stripped(inner, depth + 1)
-        given = [leaf for argument in value.args for leaf in leaves_of(argument)]
-        numbers = (
-            [int(label[2]) for label in core.labels if label[0] == "param"]
-            if isinstance(core, Data) and core.op == "param"
-            else []
-        )
-        if len(numbers) == 1 and numbers[0] < len(given):
-            return _stripped(given[numbers[0]], depth + 1)
+    if isinstance(value, Data) and depth < 8 and (argument := _reshaped_argument(value, depth)) is not None:
+        return _stripped(argument, depth + 1)
     return value
+
+
+def _reshaped_argument(call: Data, depth: int) -> Data | None:
+    """The argument that a method's result is, when the method only reshapes it."""
+    core = _stripped(call.inner, depth + 1) if call.inner is not None else None
+    if not isinstance(core, Data) or core.op != "param":
+        return None
+    given, numbers = given_to(call), [int(label[2]) for label in core.labels if label[0] == "param"]
+    return given[numbers[0]] if len(numbers) == 1 and numbers[0] < len(given) else None
 
 
 def own_parts(value: Value) -> list[Data]:
@@ -79,12 +78,10 @@ def own_parts(value: Value) -> list[Data]:
     while isinstance(value, Data) and len(chain) < 40:
         chain.append(value)
         if value.inner is not None:
-            core = _stripped(value.inner)
-            given = [leaf for argument in value.args for leaf in leaves_of(argument)]
-            numbers = [int(label[2]) for label in core.labels if label[0] == "param"] if isinstance(core, Data) else []
-            if len(numbers) != 1 or numbers[0] >= len(given):
+            argument = _reshaped_argument(value, 0)
+            if argument is None:
                 break
-            value = given[numbers[0]]
+            value = argument
         elif value.op == "index" and _has_slice(value):
             return chain
         elif value.args and (value.op in _UNCHANGED or (value.op == "index" and _is_constant(value.args[1]))):

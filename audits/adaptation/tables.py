@@ -8,8 +8,8 @@ from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event
 from verifier.program.machine import VIEWS
-from verifier.program.queries import has_source, slice_of
-from verifier.program.values import Choice, Data, Map, Seq, Value, is_scored, labels_of
+from verifier.program.queries import has_source, operation, slice_of
+from verifier.program.values import Choice, Data, Value, is_scored, labels_of
 
 _COUNTS = frozenset({"bincount", "histc", "histogram"})
 _PLACES = frozenset({"where", "nonzero", "flatnonzero", "argwhere", "arange", "argsort", "searchsorted", "isin"})
@@ -72,7 +72,7 @@ def _counted_at_once(lookup: Event) -> list[Event]:
     for table in _tables(lookup.values[0]):
         for node in slice_of(table, 40) if isinstance(table, Data) else ():
             known = has_source(node.labels, "val") and not has_source(node.labels, "train")
-            if _operation(node) in _COUNTS and known and not is_scored(node) and node.site is not None:
+            if operation(node) in _COUNTS and known and not is_scored(node) and node.site is not None:
                 made = Event(
                     "write", -1, node.site, node.labels, node.labels, (node,), "", lookup.guards, (), (), False, lookup.function
                 )
@@ -82,28 +82,13 @@ def _counted_at_once(lookup: Event) -> list[Event]:
 
 
 def _enters(result: Value, report: Event) -> bool:
-    """Whether a value is among what a report is computed from, and not merely says where something is or how long."""
-    pending: list[Value] = list(report.values)
-    seen: set[int] = set()
-    while pending and len(seen) < 20_000:
-        current = pending.pop()
-        if current is result:
-            return True
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        if isinstance(current, Data):
-            pending += current.args[:1] if current.op == "index" else () if current.op in _WHERE else current.args
-            pending += [value for _, value, _ in current.filled]
-            if current.inner is not None:
-                pending.append(current.inner)
-        elif isinstance(current, Seq):
-            pending += current.items
-        elif isinstance(current, Map):
-            pending += [*current.entries.values(), *current.rest]
-        elif isinstance(current, Choice):
-            pending += current.alternatives
-    return False
+    """Whether a value is among what a report is computed from, and does not merely say where something is or how long."""
+    return any(node is result for value in report.values for node in slice_of(value, 20_000, _content))
+
+
+def _content(node: Data) -> list[Value]:
+    held = node.args[:1] if node.op == "index" else () if node.op in _WHERE else node.args
+    return [*held, *(value for _, value, _ in node.filled), *([node.inner] if node.inner is not None else [])]
 
 
 def _is_counting(event: Event) -> bool:
@@ -116,7 +101,7 @@ def _is_counting(event: Event) -> bool:
         return False  # e.g. a loader's own books about any shard: not known to be about validation tokens
     if len(event.values) > 2 and has_source(labels_of(event.values[1]), "val") and not _is_place(event.values[1]):
         return True
-    return any(_operation(node) in _COUNTS for node in slice_of(value, 40))
+    return any(operation(node) in _COUNTS for node in slice_of(value, 40))
 
 
 def _is_place(key: Value) -> bool:
@@ -128,15 +113,11 @@ def _is_place(key: Value) -> bool:
         current = pending.pop()
         if not isinstance(current, Data):
             continue
-        if _operation(current) in _PLACES or current.op in _CONDITIONS:
+        if operation(current) in _PLACES or current.op in _CONDITIONS:
             return True
-        if current.op in VIEWS or current.op in ("+", "-", "join") or current.op.startswith(".") or _operation(current) in _CASTS:
+        if current.op in VIEWS or current.op in ("+", "-", "join") or current.op.startswith(".") or operation(current) in _CASTS:
             pending += current.args[:1] if current.op == "index" else current.args
     return False
-
-
-def _operation(node: Data) -> str:
-    return node.op.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
 
 
 def _tables(value: Value) -> list[Value]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audits.mixtures.counts import target_nodes
-from audits.mixtures.flow import Flow, data_in, is_scored, operation
+from audits.mixtures.flow import Flow, data_in, is_scored
 from audits.mixtures.native import NativeCall, native_calls
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis
 from verifier.program.c_reader_flow import MIXED
+from verifier.program.queries import operation
 from verifier.program.values import Data
 
 _SPREADS = frozenset({"/", "div", "true_divide", "divide"})

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from audits.mixtures.cuts import same_cuts
-from audits.mixtures.flow import COPIES, Flow, Lookup, data_in, from_validation, is_scored, meeting, operation
+from audits.mixtures.flow import COPIES, Flow, Lookup, data_in, from_validation, is_scored, meeting
 from verifier.program.events import Event
-from verifier.program.queries import events_behind, scores_of
+from verifier.program.queries import events_behind, operation, scores_of
 from verifier.program.values import Data, Seq, Value
 
 _QUOTIENTS = frozenset({"/", "//", "div", "divide", "true_divide", "div_"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from audits.mixtures.expressions import bare, first_of, same_value
-from audits.mixtures.flow import Flow, data_in, operation
+from audits.mixtures.flow import Flow, data_in
+from verifier.program.queries import operation
 from verifier.program.values import Data, Seq, Value
 
 

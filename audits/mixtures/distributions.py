@@ -26,9 +26,10 @@ from audits.mixtures.expressions import (
     plain,
     terms_of,
 )
-from audits.mixtures.flow import COPIES, Flow, data_in, is_scored, operation
+from audits.mixtures.flow import COPIES, Flow, data_in, is_scored
 from audits.mixtures.rows import WIDE, Rows
 from verifier.program.events import Event
+from verifier.program.queries import operation
 from verifier.program.values import Data, Value
 
 LOG, SHARE, LOG_ROW, ROW, FREE = "log", "share", "log row", "row", "free"

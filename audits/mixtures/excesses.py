@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from audits.mixtures.distributions import SHARE, Search
 from audits.mixtures.expressions import MINUS, OVER, PICKS, PLUS, TIMES, factors_of, first_of, smoothed, terms_of
-from audits.mixtures.flow import Flow, is_scored, operation
+from audits.mixtures.flow import Flow, is_scored
 from audits.mixtures.rows import LEAST_ALPHABET
+from verifier.program.queries import operation
 from verifier.program.values import Data
 
 _MUCH = 1.1

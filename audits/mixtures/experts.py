@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audits.mixtures.counts import target_nodes
-from audits.mixtures.flow import ELEMENTWISE, LOGARITHMS, Flow, data_in, from_validation, is_scored, meeting, operation
+from audits.mixtures.flow import ELEMENTWISE, LOGARITHMS, Flow, data_in, from_validation, is_scored, meeting
+from verifier.program.queries import operation
 from verifier.program.values import Data, Seq
 
 _STACKS = frozenset({"stack", "cat", "concatenate", "array", "vstack", "hstack"})

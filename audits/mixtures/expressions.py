@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from audits.mixtures.flow import COPIES, data_in, operation
+from audits.mixtures.flow import COPIES, data_in
+from verifier.program.queries import operation
 from verifier.program.values import Data, Value
 
 PICKS = frozenset({"gather", "take_along_dim", "take_along_axis", "index"})

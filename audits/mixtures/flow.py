@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from verifier.program.events import Event, Trace
-from verifier.program.queries import headline_reports, is_matched
+from verifier.program.queries import headline_reports, is_matched, operation
 from verifier.program.values import Choice, Data, Map, Native, Seq, Site, Value
 from verifier.submission.submission import Submission
 
@@ -52,16 +52,6 @@ _JOINS = frozenset(
     {"&", "|", "~", "not", "and", "or", "cpu", "numpy", "to", "index", "logical_and", "logical_or", "logical_not", "join"}
 )
 _READS = ("fromfile", "memmap", "frombuffer", "load", "read", "from_file", "load_file")
-
-
-def operation(node: Data) -> str:
-    """The bare name of what a node does: `call:torch.log` and `.log` are both `log`."""
-    return _bare(node.op)
-
-
-@lru_cache(maxsize=4096)
-def _bare(op: str) -> str:
-    return op if op.startswith("attr:") else op.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
 
 
 def is_scored(node: Data) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audits.mixtures.counts import scores_behind, scores_of_node, target_nodes
-from audits.mixtures.flow import ELEMENTWISE, Flow, Lookup, data_in, from_validation, is_scored, meeting, operation
+from audits.mixtures.flow import ELEMENTWISE, Flow, Lookup, data_in, from_validation, is_scored, meeting
 from audits.mixtures.rows import WIDE
+from verifier.program.queries import operation
 from verifier.program.values import Data, Value
 
 _SCALES = frozenset({"*", "/", "mul", "div", "multiply", "divide", "true_divide", "**", "pow", "mul_", "div_"})

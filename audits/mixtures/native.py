@@ -6,13 +6,14 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from audits.mixtures.flow import Flow, operation
+from audits.mixtures.flow import Flow
 from verifier.engine.context import Context
 from verifier.evidence import Location, excerpt
 from verifier.program.analysis import Analysis
 from verifier.program.c_reader import CFunction, read_functions
 from verifier.program.c_reader_flow import FunctionFlow, Marks
 from verifier.program.methods import is_native
+from verifier.program.queries import operation
 from verifier.program.values import Data, Native, Site, Value
 
 _POINTERS = frozenset(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audits.mixtures.expressions import bare, first_of, same_value
-from audits.mixtures.flow import ELEMENTWISE, LOGARITHMS, Flow, data_in, is_scored, operation
+from audits.mixtures.flow import ELEMENTWISE, LOGARITHMS, Flow, data_in, is_scored
 from verifier.program.events import Event
-from verifier.program.queries import events_behind
+from verifier.program.queries import events_behind, operation
 from verifier.program.values import Data, Seq, Value, labels_of
 
 _LEAST = frozenset({"minimum", "fmin", "min", "amin", "min_"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from audits.mixtures.flow import Flow, data_in, is_scored, operation
+from audits.mixtures.flow import Flow, data_in, is_scored
 from audits.mixtures.loops import read_loop_function
 from audits.mixtures.native import TOKEN, NativeCall, native_calls
 from audits.mixtures.shut import Gates
@@ -14,6 +14,7 @@ from verifier.engine.context import Context
 from verifier.evidence import Location
 from verifier.program.analysis import Analysis
 from verifier.program.c_reader_flow import FunctionFlow, Output
+from verifier.program.queries import operation
 from verifier.program.values import Data, Site
 
 _SUMS = frozenset({"sum", "mean", "nansum", "dot", "nanmean"})

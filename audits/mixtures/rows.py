@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from audits.mixtures.counts import target_nodes
 from audits.mixtures.expressions import OVER, PICKS, TINY, axis_of, bare, first_of, plain, same_value, smoothed, through_copies
-from audits.mixtures.flow import COPIES, Flow, data_in, operation
+from audits.mixtures.flow import COPIES, Flow, data_in
+from verifier.program.queries import operation
 from verifier.program.values import Data
 
 WIDE = frozenset({"log_softmax", "softmax"})

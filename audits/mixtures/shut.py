@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from audits.mixtures.flow import COPIES, Flow, data_in, operation
+from audits.mixtures.flow import COPIES, Flow, data_in
+from verifier.program.queries import operation
 from verifier.program.values import Data, Lib, Seq, Value
 
 _NEVER = 1.0

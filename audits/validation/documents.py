@@ -9,7 +9,7 @@ from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event
 from verifier.program.queries import has_source, headline_reports, scores_of, slice_of
-from verifier.program.summaries import leaves_of
+from verifier.program.summaries import given_to
 from verifier.program.values import Data, Label, Seq, Site, Value, labels_of
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 
@@ -87,7 +87,7 @@ class _Forward:
                 for label in node.labels:
                     self.leaves.setdefault(label, []).append(node)
         for node in self.nodes:
-            leaves = [leaf for one in node.args for leaf in leaves_of(one)] if node.inner is not None else []
+            leaves = given_to(node) if node.inner is not None else []
             # Parameters of the calling function leak in through containers: those the arguments know too.
             callers = {label[1] for one in node.args for label in labels_of(one) if label[0] == "param"}
             own = [label for label in _own_parameters(node) if label[1] not in callers]
@@ -175,21 +175,8 @@ class _Forward:
 
 def _own_parameters(node: Data) -> set[Label]:
     """The parameters in the text of a helper function, those of functions that it calls left out."""
-    found: set[Label] = set()
-    pending: list[Value] = [node.inner] if node.inner is not None else []
-    seen: set[int] = set()
-    while pending and len(seen) < 2000:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        if isinstance(current, Seq):
-            pending += current.items
-        elif isinstance(current, Data):
-            if current.op == "param":
-                found |= {label for label in current.labels if label[0] == "param"}
-            pending += current.args
-    return found
+    parts = slice_of(node.inner, 2000, lambda part: part.args) if node.inner is not None else ()
+    return {label for part in parts if part.op == "param" for label in part.labels if label[0] == "param"}
 
 
 def _parts(node: Data) -> list[Data]:

@@ -18,6 +18,7 @@ from verifier.program.values import (
 )
 
 NEXT, RETURN, BREAK, CONTINUE, RAISE = "next", "return", "break", "continue", "raise"
+type Loop = ast.For | ast.AsyncFor | ast.While
 UNROLLED = 3
 """Known short ranges (epochs, phases) are run in full up to this many iterations."""
 NESTED = 3
@@ -65,7 +66,7 @@ class Loops(Definitions):
 
     def _cut_short(
         self,
-        node: ast.For | ast.AsyncFor | ast.While,
+        node: Loop,
         key: int,
         elements: list[Value | None],
         carried: Sequence[str],
@@ -161,7 +162,7 @@ class Loops(Definitions):
 
     def _iterations(
         self,
-        node: ast.For | ast.AsyncFor | ast.While,
+        node: Loop,
         key: int,
         elements: list[Value | None],
         carried: Sequence[str],
@@ -176,7 +177,7 @@ class Loops(Definitions):
 
     def _run_iterations(
         self,
-        node: ast.For | ast.AsyncFor | ast.While,
+        node: Loop,
         key: int,
         elements: list[Value | None],
         carried: Sequence[str],
@@ -209,7 +210,7 @@ class Loops(Definitions):
         return NEXT if broke else self.execute(node.orelse, scope)
 
     def _widen(
-        self, node: ast.For | ast.AsyncFor | ast.While, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int],
+        self, node: Loop, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int],
         scope: Scope, *, first: bool,
     ) -> None:  # fmt: skip
         """What a loop changes has another value in each iteration. What is only handed over (`previous = chunk`) still is of the

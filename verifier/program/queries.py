@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 from verifier.ledger.claims import headline_runs
 from verifier.program.events import Event, Trace
@@ -11,8 +12,9 @@ from verifier.submission.logs.model import Metric
 from verifier.submission.submission import Submission
 
 
-def slice_of(value: Value, limit: int = 4000) -> Iterator[Data]:
-    """Every node that a value was computed from, itself first; containers and summarised methods are looked into."""
+def slice_of(value: Value, limit: int = 4000, operands: Callable[[Data], Iterable[Value]] | None = None) -> Iterator[Data]:
+    """Every node that a value was computed from, itself first; containers are looked into, and so are summarised methods unless
+    `operands` says what a node is computed from."""
     pending: list[Value] = [value]
     seen: set[int] = set()
     while pending and len(seen) < limit:
@@ -22,6 +24,9 @@ def slice_of(value: Value, limit: int = 4000) -> Iterator[Data]:
         seen.add(id(current))
         if isinstance(current, Data):
             yield current
+            if operands is not None:
+                pending += operands(current)
+                continue
             if current.inner is not None:
                 pending.append(current.inner)
             pending += reversed(current.args)
@@ -33,6 +38,16 @@ def slice_of(value: Value, limit: int = 4000) -> Iterator[Data]:
             pending.append(current.receiver)
         elif not isinstance(current, Instance | ClassV):
             pending += [one for one in alternatives_of(current) if one is not current]
+
+
+def operation(node: Data) -> str:
+    """The bare name of what a node does: `call:torch.log` and `.log` are both `log`."""
+    return _bare(node.op)
+
+
+@lru_cache(maxsize=4096)
+def _bare(op: str) -> str:
+    return op if op.startswith("attr:") else op.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
 
 
 def has_source(labels: Labels, kind: str) -> bool:

@@ -197,6 +197,11 @@ def leaves_of(value: Value) -> list[Data]:
     return []
 
 
+def given_to(node: Data) -> list[Data]:
+    """What a summarised call was given, in the order of the parameters in its `inner`."""
+    return [leaf for argument in node.args for leaf in leaves_of(argument)]
+
+
 def _replace_leaves(value: Value, symbols: Mapping[int, Data]) -> Value:
     if isinstance(value, Data):
         return symbols.get(id(value), value)
