@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from audits.adaptation.spans import own_parts
 from verifier.program.events import Event
-from verifier.program.queries import slice_of
+from verifier.program.queries import operation, slice_of
 from verifier.program.summaries import given_to
-from verifier.program.values import Data, Seq, Value
+from verifier.program.values import Data, Seq, Value, has_tokens, labels_of
 
 _NODES = 6000
 _PICKS = frozenset({"index", "gather", "take_along_dim", "take_along_axis"})
-"""What picks at the target is the target's own score, or a table that another rule asks about."""
+"""What picks at the target from what was computed of the text is the target's own score. (A row of the weights at the target is none.)"""
 _SHIFTS = (".roll", "call:torch.roll", "call:numpy.roll")
 
 
@@ -37,7 +37,7 @@ class _Flow:
         """What a node is computed from. Of the arguments of a method those that its result depends on."""
         if node.op in _SHIFTS or _is_shift(node):
             return []
-        if node.op.rsplit(".", 1)[-1] in _PICKS:
+        if operation(node) in _PICKS and has_tokens(labels_of(node.args[0])):
             return list(node.args[:1])
         if node.inner is None:
             return list(node.args)

@@ -57,6 +57,7 @@ SCORED = '        nats += F.cross_entropy(logits + bias, y[0], reduction="sum").
         ("torch.log(torch.bincount(y[0], minlength=args.vocab_size).float() + 1)", Outcome.REVIEW),
         ("torch.log(torch.bincount(x[0], minlength=args.vocab_size).float() + 1)", Outcome.PASS),
         ("torch.log(torch.bincount(y[0][:-1], minlength=args.vocab_size).float() + 1)[None] * 0", Outcome.PASS),
+        ("torch.linalg.lstsq(logits, model.embed.weight[y[0]]).solution.mean(1)", Outcome.REVIEW),
         ("torch.linalg.lstsq(logits, F.one_hot(y[0], args.vocab_size).float()).solution.mean(0)", Outcome.REVIEW),
     ],
 )
