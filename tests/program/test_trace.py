@@ -252,6 +252,30 @@ def test_a_log_line_proves_that_a_branch_ran() -> None:
     assert len(run(body, train_log=LOG).of("update")) == 1
 
 
+def test_a_dump_of_settings_proves_no_branch() -> None:
+    body = """
+        if int(os.environ.get("ADAPT", "0")):
+            print(f"adapting_rate_of_all_weights: {0.5}")
+            learn(model, opt, val[:-1], val[1:])
+    """
+    names = ("batch_size", "depth", "adapting_rate_of_all_weights", "head_count", "seed", "width", "warmup")
+    dump = "".join(f"  {name}: 5\n" for name in names)
+    assert not run(body, train_log=dump + LOG).of("update")
+    alone = "adapting_rate_of_all_weights: 5\n"
+    assert len(run(body, train_log=LOG + alone).of("update")) == 1
+
+
+def test_a_loop_that_was_left_early_ran_until_then() -> None:
+    body = """
+        for epoch in range(int(os.environ.get("EPOCHS", "8"))):
+            if epoch > 0 and elapsed() * (8 - epoch) > 600:
+                print(f"adapting on a chunk of tokens: {epoch}")
+                break
+            learn(model, opt, val[:-1], val[1:])
+    """
+    assert run(body, train_log=LOG).of("update")
+
+
 def test_a_branch_that_prints_and_left_no_line_is_silent() -> None:
     body = """
         print(f"step:{7000}/{7000} train_time:{1}ms")

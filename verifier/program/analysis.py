@@ -72,10 +72,12 @@ class Analysis:
     @cached_property
     def run(self) -> Trace:
         """Branches that the logs of the claimed runs prove to have run are taken whatever the settings say, and so are switches that
-        they test. (A log of another run, an ablation's, says nothing about them.)"""
+        they test. (A log of another run, an ablation's, says nothing about them, and neither does a line of a dump of settings.)"""
         claimed = {run.path for run in claimed_runs(self.submission)}
         logs = [log for log in self.submission.logs if log.duplicate_of is None and (not claimed or log.path in claimed)]
-        lines = [LogLine(log.path, *kind) for log in logs for kind in log.kinds]
+        lines = [
+            LogLine(log.path, *kind) for log in logs for dumped in (log.dumped,) for kind in log.kinds if kind[0] not in dumped
+        ]
         witness = witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
         proven = _proven_settings(self.submission, witness.switches)
         decided = {site: switch.line.location for _, switch in proven.values() for site in switch.tests}

@@ -59,7 +59,7 @@ class Loops(Definitions):
         if cut or self.state.passes * len(elements) > _PASSES:
             cut = len(elements) > 1
             elements = elements[:1]
-        carried = _assigned_names(node) if len(elements) > 1 or not exact or cut else ()
+        carried = assigned_names(node) if len(elements) > 1 or not exact or cut else ()
         if not cut:
             return self._iterations(node, key, list(elements), carried, scope)
         return self._cut_short(node, key, list(elements), carried, scope)
@@ -124,7 +124,7 @@ class Loops(Definitions):
         """The loop's body runs where the generator yields. `None` and the values where it was not seen to yield."""
         site, state = self.site(node, scope), self.state
         key = self.loop_key(site, f"for {source_text(node.target)} in {source_text(node.iter)}", None)
-        carried = _assigned_names(node)
+        carried = assigned_names(node)
         cursors = _cursor_names(node)
         count, ended = 0, ""
 
@@ -228,8 +228,8 @@ class Loops(Definitions):
     def _while(self, node: ast.While, scope: Scope) -> str:
         key = self.loop_key(self.site(node, scope), f"while {source_text(node.test)}", None)
         if len(self.state.loops) >= NESTED or self.state.passes * 2 > _PASSES:
-            return self._cut_short(node, key, [None], _assigned_names(node), scope)
-        return self._iterations(node, key, [None, None], _assigned_names(node), scope)
+            return self._cut_short(node, key, [None], assigned_names(node), scope)
+        return self._iterations(node, key, [None, None], assigned_names(node), scope)
 
 
 def _count(source: Value) -> int | None:
@@ -240,7 +240,7 @@ def _count(source: Value) -> int | None:
     return None
 
 
-def _assigned_names(node: ast.AST) -> tuple[str, ...]:
+def assigned_names(node: ast.AST) -> tuple[str, ...]:
     """Names that a loop's body binds, not looking into functions and classes inside it."""
     known: tuple[str, ...] | None = getattr(node, "_verifier_names", None)
     if known is not None:

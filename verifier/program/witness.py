@@ -8,10 +8,11 @@ A condition that is proven tells about the switch that it tests, which is then k
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from verifier.evidence import Location, excerpt
+from verifier.program.loops import assigned_names
 from verifier.program.values import Site
 
 _LEAST = 10
@@ -80,10 +81,11 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
             count[words] = count.get(words, 0) + 1
         printers = {callee for words, callee in _prints(module.body) if logged(words)}
         aliases = _aliases(module)
+        reassigned, callers = _reassigned(module), _callers(module)
         for test, truth, line in _conditional_parts(module, lines):
             for name, on in _tested(test, truth, aliases):
                 proven.setdefault(name, []).append(Switch(on, line))
-        for node in _conditions(module):
+        for node, looped, given in _conditions(module, callers):
             site = Site(path, layer, node.lineno)
             taken = _verdict(node.body, count, logged)
             other = _verdict(node.orelse, count, logged)
@@ -91,10 +93,13 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
                 tests.setdefault(name, []).append(site)
             proof = taken or other
             if proof is not None and (taken is None or other is None):
-                ran[site] = taken is not None
-                shown[site] = proof.location
-                for name, on in _tested(node.test, ran[site], aliases):
-                    proven.setdefault(name, []).append(Switch(on, proof))
+                truth = taken is not None
+                if not _varies(node.test, looped, given, reassigned):
+                    ran[site] = truth
+                    shown[site] = proof.location
+                for name, on in _tested(node.test, truth, aliases):
+                    if name not in looped | given | reassigned:
+                        proven.setdefault(name, []).append(Switch(on, proof))
             elif taken is None and _should_show(node.body, count, printers):
                 silent.add(site)
     switches = {
@@ -109,7 +114,7 @@ def tested_switches(trees: Sequence[tuple[str, int, ast.Module]], taken: frozens
     """The names and attributes that are on when these conditions hold."""
     for path, layer, module in trees:
         aliases = _aliases(module)
-        for node in _conditions(module):
+        for node, _, _ in _conditions(module, {}):
             if Site(path, layer, node.lineno) in taken:
                 yield from (name for name, on in _tested(node.test, True, aliases) if on)
 
@@ -169,24 +174,82 @@ def _is_empty(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value == ""
 
 
-def _conditions(module: ast.Module) -> Iterator[ast.If]:
-    pending: list[ast.AST] = [module]
+def _conditions(module: ast.Module, callers: Mapping[str, int]) -> Iterator[tuple[ast.If, frozenset[str], frozenset[str]]]:
+    """Every `if` with the names that the loops around it set, and with the parameters of its function when that is called at
+    several places: both may be something else each time. `callers` counts the calls."""
+    pending: list[tuple[ast.AST, frozenset[str], frozenset[str]]] = [(module, frozenset(), frozenset())]
     while pending:
-        node = pending.pop()
+        node, looped, given = pending.pop()
         if isinstance(node, ast.If):
-            yield node
+            yield node, looped, given
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            several = callers.get(node.name, 0) > 1
+            looped, given = frozenset(), frozenset(one.arg for one in _parameters(node)) if several else frozenset()
+        elif isinstance(node, ast.For | ast.AsyncFor | ast.While):
+            looped |= {*assigned_names(node), *_names_in(getattr(node, "target", None))}
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-                pending.append(child)
+                pending.append((child, looped, given))
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
+    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+
+
+def _names_in(node: ast.AST | None) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} if node is not None else set()
+
+
+def _callers(module: ast.Module) -> dict[str, int]:
+    """How often each function or method is called, by its last name."""
+    found: dict[str, int] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else node.func.id
+                if isinstance(node.func, ast.Name)
+                else ""
+            )
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _reassigned(module: ast.Module) -> frozenset[str]:
+    """Attributes that are set at more than one place: what such a one is depends on when it is asked."""
+    found: dict[str, int] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found[node.attr] = found.get(node.attr, 0) + 1
+    return frozenset(name for name, count in found.items() if count > 1)
+
+
+def _varies(test: ast.expr, looped: frozenset[str], given: frozenset[str], reassigned: frozenset[str]) -> bool:
+    """Whether a condition may hold at one time and not at another: one line of a log tells of one time only."""
+    settings = {id(node.value) for node in ast.walk(test) if isinstance(node, ast.Attribute)}
+    return any(
+        (isinstance(node, ast.Name) and (node.id in looped or (node.id in given and id(node) not in settings)))
+        or (isinstance(node, ast.Attribute) and node.attr in reassigned)
+        for node in ast.walk(test)
+    )
 
 
 def _verdict(body: Sequence[ast.stmt], count: dict[_Words, int], logged: Callable[[_Words], LogLine | None]) -> LogLine | None:
-    """The log line of a print inside this block, of a text that is printed nowhere else."""
+    """The log line of a print inside this block, of a text that is printed nowhere else. Where the block always prints another
+    text by the same means and no log has it, the line is somebody else's: a dump of settings has many."""
     inside: dict[_Words, int] = {}
-    for words, _ in _prints(body):
+    means: dict[_Words, str] = {}
+    for words, callee in _prints(body):
         inside[words] = inside.get(words, 0) + 1
-    found = (logged(words) for words in inside if inside[words] == count.get(words))
-    return next((line for line in found if line is not None), None)
+        means[words] = callee
+    own = [words for words in inside if inside[words] == count.get(words)]
+    found = next(((words, line) for words in own if (line := logged(words)) is not None), None)
+    if found is None:
+        return None
+    always = (_printed(one.value) for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call))
+    missing = any(said and said[1] == means[found[0]] and said[0] in own and logged(said[0]) is None for said in always)
+    return None if missing else found[1]
 
 
 def _should_show(body: Sequence[ast.stmt], count: dict[_Words, int], printers: set[str]) -> bool:

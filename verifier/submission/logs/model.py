@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -226,6 +227,10 @@ class EmbeddedSource:
     text: str
 
 
+_DUMP = 6
+"""So many settings within as many lines above and below are a dump."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogFile:
     path: str
@@ -238,3 +243,11 @@ class LogFile:
     problems: tuple[Problem, ...] = ()
     kinds: tuple[tuple[int, str], ...] = ()
     """The first line of each kind (lines that differ in numbers only are one kind) with its number."""
+
+    @property
+    def dumped(self) -> frozenset[int]:
+        """The lines of dumps of settings: `name: value` alone on a line, several of them one after another."""
+        pairs = Counter(value.source.line for run in self.runs for value in run.config.values())
+        alone = {line for line, count in pairs.items() if count == 1 and line is not None}
+        near = range(1 - _DUMP, _DUMP)
+        return frozenset(line for line in alone if sum(line + step in alone for step in near) >= _DUMP)
