@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from audits.adaptation.findings import chain, findings_of
 from audits.adaptation.headline import cleared, unanswered
 from audits.adaptation.offsets import is_offset
@@ -9,11 +11,12 @@ from audits.adaptation.order import EARLIER, SAME, Adaptation, Use, adaptations_
 from audits.adaptation.rescoring import is_second_pass
 from audits.adaptation.tables import table_uses
 from verifier.engine.context import Context
+from verifier.ledger.claims import headline_runs
 from verifier.program.analysis import analysis_of
 from verifier.program.changes import changed_by, changes_adapters_only
 from verifier.program.events import Event
 from verifier.program.queries import has_source
-from verifier.rule import Decision, Finding, Level, Outcome, Rule
+from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
 _ISSUE = "https://github.com/openai/parameter-golf/issues/"
@@ -44,7 +47,31 @@ def check_order(context: Context) -> Decision:
             return Decision.not_applicable(
                 "the adaptation on validation tokens happens before the model is serialized: see TTT002"
             )
+    elsewhere = tuple(_learned_unseen(context))
+    if elsewhere:
+        return Decision.of(elsewhere)
     return cleared(context, "no loss behind the headline is formed with weights or tables that learned from its tokens")
+
+
+def _learned_unseen(context: Context) -> Iterator[Finding]:
+    """Functions that learned between the end of training and the claimed score, as the log shows, and that the script never calls."""
+    analysis = analysis_of(context)
+    for unread in analysis.unentered:
+        line = unread.line
+        for chosen in headline_runs(context.submission):
+            stop, metric = chosen.run.stop, chosen.metric
+            if stop is None or metric is None or chosen.run.path != line.path:
+                continue
+            if (stop.source.line or 0) < line.number < (metric.source.line or 0):
+                yield Finding(
+                    Outcome.REVIEW,
+                    f"between the end of training and the claimed score the log has a line of {unread.name}, which learns, and nothing in "
+                    "the script as shipped calls it: what it learned from before the score was formed can't be followed",
+                    (line.location, analysis.location(unread.site), metric.source),
+                    Confidence.MEDIUM,
+                    remediation="Ship the script that made the log.",
+                )
+                break
 
 
 def check_prequant(context: Context) -> Decision:
@@ -57,6 +84,9 @@ def check_prequant(context: Context) -> Decision:
             statement = "the weights that are serialized learned from validation tokens"
             remedy = "Train the shipped weights on training shards only."
             return Decision.of(findings_of(uses, adaptation, context, statement, remedy))
+    updates = [step for adaptation in adaptations_of(context) for step in adaptation.trace.of("update")]
+    if all(has_source(step.tokens, "val") for step in updates):
+        return Decision.not_available("nothing is trained in the run that is followed: how its weights came about is not in it")
     return cleared(context, "no serialized weights behind the headline learned from validation tokens")
 
 

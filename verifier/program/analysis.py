@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,15 @@ class ProgramText:
     lines: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Unentered:
+    """A function that a log shows to have run although the followed program does not get there."""
+
+    name: str
+    site: Site
+    line: LogLine
+
+
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """What is known about the program. `run` is the execution under the configuration of the run (its log's dump, else the
@@ -61,6 +71,11 @@ class Analysis:
         problems = (*self.doubts, *self.run.incomplete)
         if problems:
             return f"the script is not followed as a whole: {problems[0].message}"
+        if self.unentered:
+            unread = self.unentered[0]
+            return (
+                f"the log shows that {unread.name} ran, which learns and which the script does not reach ({unread.line.location})"
+            )
         missing = self.submission.program.missing_imports
         if missing:
             return f"the script needs {missing[0][0]}, which is not in the folder"
@@ -70,20 +85,38 @@ class Analysis:
         return ""
 
     @cached_property
-    def run(self) -> Trace:
-        """Branches that the logs of the claimed runs prove to have run are taken whatever the settings say, and so are switches that
-        they test. (A log of another run, an ablation's, says nothing about them, and neither does a line of a dump of settings.)"""
+    def witness(self) -> Witness:
+        """What the logs of the claimed runs prove to have run. (A log of another run, an ablation's, says nothing about them, and
+        neither does a line of a dump of settings.)"""
         claimed = {run.path for run in claimed_runs(self.submission)}
         logs = [log for log in self.submission.logs if log.duplicate_of is None and (not claimed or log.path in claimed)]
         lines = [
             LogLine(log.path, *kind) for log in logs for dumped in (log.dumped,) for kind in log.kinds if kind[0] not in dumped
         ]
-        witness = witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
-        proven = _proven_settings(self.submission, witness.switches)
+        return witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
+
+    @cached_property
+    def run(self) -> Trace:
+        """Branches that the logs prove to have run are taken whatever the settings say, and so are switches that they test."""
+        proven = _proven_settings(self.submission, self.witness.switches)
         decided = {site: switch.line.location for _, switch in proven.values() for site in switch.tests}
         return self._execute(
-            self.config | {name: value for name, (value, _) in proven.items()}, replace(witness, decided=decided)
+            self.config | {name: value for name, (value, _) in proven.items()}, replace(self.witness, decided=decided)
         )
+
+    @cached_property
+    def unentered(self) -> tuple[Unentered, ...]:
+        """Functions that step an optimizer, that a claimed log shows to have run, and that the execution never entered: the log's
+        weights came about in another way than the one that is followed."""
+        entered = {(site.path, site.layer, site.line) for site in self.run.reached}
+        found = []
+        for text in self.trees:
+            for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
+                said = self.witness.functions.get(Site(text.path, text.layer, node.lineno))
+                lines = range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
+                if said and _learns(node) and not any((text.path, text.layer, line) in entered for line in lines):
+                    found.append(Unentered(node.name, Site(text.path, text.layer, node.lineno), said))
+        return tuple(found)
 
     @cached_property
     def documented(self) -> Trace:
@@ -154,6 +187,11 @@ def _analyse(submission: Submission) -> Analysis:
         _environment(submission, rows, documented=True),
         tuple(doubts),
     )
+
+
+def _learns(node: ast.AST) -> bool:
+    """Whether a gradient is formed in this function."""
+    return any(isinstance(one, ast.Attribute) and one.attr == "backward" for one in ast.walk(node))
 
 
 def _main_text(submission: Submission, trees: tuple[ProgramText, ...]) -> ProgramText | None:

@@ -47,13 +47,15 @@ class Switch:
 class Witness:
     """`ran` are conditions that a log line decides, with the value they had; `silent` are conditions whose branch prints and of
     which no log has a trace. `switches` are the names and attributes that those conditions test; a name of which lines tell both
-    is left out. `shown` are the log lines behind `ran`, `decided` those of conditions that are as they are because of a log line."""
+    is left out. `shown` are the log lines behind `ran`, `decided` those of conditions that are as they are because of a log line.
+    `functions` are the definitions whose own words stand in a log."""
 
     ran: dict[Site, bool] = field(default_factory=dict)
     silent: frozenset[Site] = frozenset()
     switches: dict[str, Switch] = field(default_factory=dict)
     shown: dict[Site, Location] = field(default_factory=dict)
     decided: dict[Site, Location] = field(default_factory=dict)
+    functions: dict[Site, LogLine] = field(default_factory=dict)
 
 
 type _Words = tuple[str, ...]
@@ -69,6 +71,7 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
     seen: dict[_Words, LogLine | None] = {}
     proven: dict[str, list[Switch]] = {}
     tests: dict[str, list[Site]] = {}
+    functions: dict[Site, LogLine] = {}
 
     def logged(words: _Words) -> LogLine | None:
         if words not in seen:
@@ -80,6 +83,11 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
         for words, _ in _prints(module.body):
             count[words] = count.get(words, 0) + 1
         printers = {callee for words, callee in _prints(module.body) if logged(words)}
+        for function in ast.walk(module):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                said = _verdict(_own_statements(function), count, logged)
+                if said is not None:
+                    functions[Site(path, layer, function.lineno)] = said
         aliases = _aliases(module)
         reassigned, callers = _reassigned(module), _callers(module)
         for test, truth, line in _conditional_parts(module, lines):
@@ -107,7 +115,7 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
         for name, found in proven.items()
         if len({switch.on for switch in found}) == 1
     }
-    return Witness(ran, frozenset(silent), switches, shown)
+    return Witness(ran, frozenset(silent), switches, shown, functions=functions)
 
 
 def tested_switches(trees: Sequence[tuple[str, int, ast.Module]], taken: frozenset[Site]) -> Iterator[str]:
@@ -190,6 +198,11 @@ def _conditions(module: ast.Module, callers: Mapping[str, int]) -> Iterator[tupl
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
                 pending.append((child, looped, given))
+
+
+def _own_statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
+    """The statements of a body but the functions that it defines: these may run without it, and it without them."""
+    return [one for one in function.body if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
 
 
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:

@@ -108,3 +108,50 @@ def test_an_offset_fitted_on_context_only_is_for_a_human(fitted: str, outcome: O
         "        nats += losses[0, 960:1024].sum().item()\n"
     )
     assert result_of(judge(made, "SLT001"), "SLT001").outcome is outcome
+
+
+STALE = """\
+def adapt_first(model, tokens, passes):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for number in range(passes):
+        for x, y in pieces(tokens, 1024):
+            model(x, y).backward()
+            optimizer.step()
+        log(f"adapting pass number:{number}")
+"""
+LEFT_OVER, SAID = STALE.replace("optimizer.step()", "optimizer.zero_grad()").replace(".backward()", ""), "adapting pass number:2"
+PLAIN = "val_loss, val_bpb = evaluate(args, model, val, base, leading)"
+AFTER, BEFORE = "Total submission size int8+zlib", "seed:"
+
+
+@pytest.mark.parametrize(
+    ("functions", "evaluation", "anchor", "line", "outcome"),
+    [
+        (STALE, PLAIN, AFTER, SAID, Outcome.REVIEW),
+        # Before the end of training it is a part of training; the rest of the program can't be told from this script either way.
+        (STALE, PLAIN, BEFORE, SAID, Outcome.NOT_AVAILABLE),
+        # No line of it: code that is left over.
+        (STALE, PLAIN, AFTER, "scored without any adapting", Outcome.PASS),
+        # What ran learns nothing.
+        (LEFT_OVER, PLAIN, AFTER, SAID, Outcome.PASS),
+        # It is called: this is followed as any other code.
+        (STALE, f"adapt_first(model, val, 3)\n{PLAIN}", AFTER, SAID, Outcome.FAIL),
+    ],
+)
+def test_a_log_that_shows_what_the_script_never_calls(
+    functions: str, evaluation: str, anchor: str, line: str, outcome: Outcome
+) -> None:
+    made = record(adapting(functions, evaluation), log_lines=((anchor, line),))
+    answer = result_of(judge(made, "TTT001"), "TTT001")
+    assert answer.outcome is outcome, answer.reason
+
+
+def test_weights_of_a_run_that_trains_nothing_are_not_cleared() -> None:
+    loaded = "model.load_state_dict(torch.load('final_model.pt'))\n"
+    script = adapting("", loaded + PLAIN)
+    trained = result_of(judge(record(script), "TTT002"), "TTT002")
+    assert trained.outcome is Outcome.PASS, trained.reason
+    only_scores = script.replace("        loss.backward()\n", "").replace("        optimizer.step()\n", "")
+    assert only_scores != script
+    answer = result_of(judge(record(only_scores), "TTT002"), "TTT002")
+    assert answer.outcome is Outcome.NOT_AVAILABLE, answer.reason
