@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from verifier.engine.context import Context
-from verifier.ledger.claims import headline_runs
+from verifier.ledger.claims import headline_runs, is_unlogged
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event, Trace
 from verifier.program.queries import has_source, headline_reports, is_matched, is_silent, scores_of
@@ -119,6 +119,8 @@ def cleared(context: Context, reason: str) -> Decision:
     analysis = analysis_of(context)
     if gap := analysis.gap():
         return Decision.not_available(gap)
+    if is_unlogged(context.submission):
+        return Decision.not_available("no log of a claimed run shows the claimed score, so its path is not known")
     headline = headline_of(analysis, analysis.run)
     if not headline.matched and any(one.metric for one in headline_runs(context.submission)):
         return Decision.not_available("the line of the script that prints the headline metric was not found")

@@ -55,10 +55,7 @@ _LOGS = frozenset({"log", "log2", "log10"})
 def unfollowed_score(flow: Flow) -> str:
     """Why it is not certain that the headline is made of shares of distributions; empty when it is."""
     search = Search(flow)
-    scored = [node for report in flow.reports for value in report.values for node in data_in(value) if search.speaks(node)]
-    if not scored:
-        return "no loss was found behind the headline"
-    for node in scored:
+    for node in flow.spoken:
         if search.kind(node) not in (LOG, SHARE):
             where = f" (line {search.stuck.site.line})" if search.stuck is not None and search.stuck.site else ""
             return f"whether what is scored is one distribution over the alphabet could not be followed{where}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from verifier.program.events import Event, Trace
-from verifier.program.queries import headline_reports, is_matched, operation
+from verifier.program.queries import headline_reports, operation, prints_headline
 from verifier.program.values import Choice, Data, Map, Native, Seq, Site, Value
 from verifier.submission.submission import Submission
 
@@ -104,7 +104,7 @@ class Flow:
     def __init__(self, trace: Trace, submission: Submission, *, assumed: bool = False) -> None:
         self.trace = trace
         self.assumed = assumed
-        printed = [report for report in trace.of("report") if is_matched(replace(trace, events=(report,)), submission)]
+        printed = [report for report in trace.of("report") if prints_headline(report, submission)]
         # A heading may fit the headline's line as well as the metric does.
         printed = [one for one in printed if any(is_scored(node) for value in one.values for node in data_in(value))] or printed
         self.reports = _closest(printed) or headline_reports(trace, submission)
@@ -122,6 +122,12 @@ class Flow:
                 self._written.setdefault(id(target), []).append(event)
         self._explore([node for report in self.reports for value in report.values for node in data_in(value)])
         self.lookups = self._lookups()
+
+    @cached_property
+    def spoken(self) -> tuple[Data, ...]:
+        """What is printed and bears a model's word: a loss, or what was computed with weights."""
+        printed = (node for report in self.reports for value in report.values for node in data_in(value))
+        return tuple(node for node in printed if any(label[0] in ("score", "model") for label in node.labels))
 
     @property
     def complete(self) -> bool:

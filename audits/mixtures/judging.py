@@ -8,9 +8,11 @@ from audits.mixtures.flow import Flow, data_in
 from audits.mixtures.native import unread_code
 from verifier.engine.context import Context
 from verifier.evidence import Location
+from verifier.ledger.claims import is_unlogged
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.dormant import dormant_trace
 from verifier.program.events import Event, Trace
+from verifier.program.queries import has_source
 from verifier.program.values import Site
 from verifier.rule import Confidence, Decision, Finding, Outcome
 
@@ -49,6 +51,10 @@ def judge(context: Context, suspects: Suspects, absent: str, unproved: Callable[
         return Decision.not_available(gap)
     if not flow.matched or not flow.reports:
         return Decision.not_available("the line of the script that prints the headline metric was not found")
+    if is_unlogged(context.submission):
+        return Decision.not_available("no log of a claimed run shows the claimed score, so its path is not known")
+    if not any(has_source(node.labels, "val") for node in flow.spoken):
+        return Decision.not_available("no loss was found behind the headline")
     if not flow.complete:
         return Decision.not_available("the headline depends on more steps than are looked at")
     unread = unread_code(context, analysis, flow)

@@ -282,6 +282,12 @@ def headline_runs(submission: Submission) -> tuple[HeadlineRun, ...]:
     return tuple(chosen)
 
 
+def is_unlogged(submission: Submission) -> bool:
+    """Whether a score is claimed and none of the claimed runs' logs has it: what is read then is the path to another number."""
+    runs = headline_runs(submission)
+    return claimed_headline(submission).bpb is not None and bool(runs) and not any(run.explained for run in runs)
+
+
 def _label_that_explains(runs: Sequence[Run], total: Fact | None, slack: float = 0.0) -> str | None:
     if total is None or not runs:
         return None

@@ -88,13 +88,27 @@ def documented_commands(submission: Submission) -> tuple[RunCommand, ...]:
     return tuple(command for command in commands if command.script and posixpath.basename(command.script) == wanted)
 
 
+def _commands_of_absent_script(submission: Submission, reads: Mapping[str, EnvRead]) -> tuple[RunCommand, ...]:
+    """Commands that set what the main script reads and name a script that the folder does not have: the main script before it was
+    renamed."""
+    names = {posixpath.basename(entry.path) for entry in submission.files}
+    return tuple(
+        command
+        for readme in submission.readmes[:1]
+        for command in readme.commands
+        if command.script
+        and posixpath.basename(command.script) not in names
+        and any(setting.name in reads for setting in command.settings)
+    )
+
+
 def documented_command(submission: Submission) -> RunCommand | None:
     """The command of the record: of several, one on eight processes, then the one that the claimed runs contradict least, then the
     first."""
-    commands = documented_commands(submission)
+    reads = first_reads(submission)
+    commands = documented_commands(submission) or _commands_of_absent_script(submission, reads)
     if len(commands) < 2:
         return commands[0] if commands else None
-    reads = first_reads(submission)
     runs = claimed_runs(submission)
 
     def contradictions(command: RunCommand) -> int:

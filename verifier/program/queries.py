@@ -96,9 +96,8 @@ def scores_of(event: Event, trace: Trace) -> tuple[Event, ...]:
 def headline_reports(trace: Trace, submission: Submission) -> tuple[Event, ...]:
     """Reports that print the headline metric: their fixed text stands in the log line that the headline was read from. Without
     such a line: every report that a validation loss flows into."""
-    scored = [event for event in trace.of("report") if any(has_source(score.tokens, "val") for score in scores_of(event, trace))]
-    lines = [metric.source.excerpt for metric in _headline_metrics(submission)]
-    matched = [event for event in scored if any(_matches(event.text, line) for line in lines)]
+    scored = _scored_reports(trace)
+    matched = [event for event in scored if prints_headline(event, submission)]
     return tuple(matched or scored)
 
 
@@ -110,13 +109,25 @@ def reports_printing(trace: Trace, line: str) -> tuple[Event, ...]:
 
 
 def is_matched(trace: Trace, submission: Submission) -> bool:
-    """Whether the headline's own log line was found among the reports."""
-    lines = [metric.source.excerpt for metric in _headline_metrics(submission)]
-    return any(_matches(event.text, line) for event in trace.of("report") for line in lines)
+    """Whether a report that a validation loss flows into prints the headline's own log line."""
+    return any(prints_headline(event, submission) for event in _scored_reports(trace))
+
+
+def prints_headline(event: Event, submission: Submission) -> bool:
+    """Whether the fixed text of a report stands in the log line that the headline was read from."""
+    return any(_matches(event.text, metric.source.excerpt) for metric in _headline_metrics(submission))
+
+
+def _scored_reports(trace: Trace) -> list[Event]:
+    return [event for event in trace.of("report") if any(has_source(score.tokens, "val") for score in scores_of(event, trace))]
 
 
 def _headline_metrics(submission: Submission) -> list[Metric]:
     return [chosen.metric for chosen in headline_runs(submission) if chosen.metric is not None]
+
+
+_SHORT = 4
+"""Letters that a word must have to be looked for as the beginning of a longer one (`quantized` in `quantized_ttt`)."""
 
 
 def _matches(text: str, line: str) -> bool:
@@ -127,8 +138,20 @@ def _matches(text: str, line: str) -> bool:
         return False
     # A rule of signs (`=====`) would use up the words that are compared.
     for word in [word for word in words if word][:16]:
-        found = line.find(word, position)
+        found = _find_word(word, line, position)
         if found < 0:
             return False
         position = found + len(word)
     return True
+
+
+def _find_word(word: str, line: str, start: int) -> int:
+    """Where a word stands in a line, not as the end of a longer one (`val` in `eval`) and, when it is short, not as its beginning
+    either (`p` in `ppl`). -1 where it does not."""
+    found = line.find(word, start)
+    while found >= 0:
+        before, after = line[found - 1 : found] if found else "", line[found + len(word) : found + len(word) + 1]
+        if not (word[0].isalpha() and before.isalpha()) and not (len(word) < _SHORT and word[-1].isalpha() and after.isalpha()):
+            return found
+        found = line.find(word, found + 1)
+    return -1

@@ -88,3 +88,36 @@ def test_a_test_of_the_target_s_own_number_is_reviewed(score: str) -> None:
 @pytest.mark.parametrize("score", tables.HEATED_BY_CONTEXT.values(), ids=list(tables.HEATED_BY_CONTEXT))
 def test_a_temperature_by_what_came_before_passes(score: str) -> None:
     assert _outcome("NGR002", tables.heated(score)) == "pass"
+
+
+COMMAND = "## Run\n\n```bash\n{settings} torchrun --standalone --nproc_per_node=8 {script}\n```"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "outcome"),
+    [
+        ("NGRAM_CACHE=1", "train_gpt.py", "fail"),
+        # The script before it was renamed for the folder.
+        ("NGRAM_CACHE=1", "train_gpt_final.py", "fail"),
+        ("NGRAM_CACHE=0", "train_gpt_final.py", "pass"),
+        # Another program that the folder has, and one that prepares data.
+        ("NGRAM_CACHE=1", "helper.py", "pass"),
+        ("SHARDS=10", "prepare_shards.py", "pass"),
+    ],
+)
+def test_the_command_of_a_script_that_was_renamed_sets_its_switches(settings: str, name: str, outcome: str) -> None:
+    text = tables.folded(
+        tables.QUOTIENT_ELSEWHERE, 'ngram_cache = bool(int(os.environ.get("NGRAM_CACHE", "0")))', "args.ngram_cache"
+    )
+    made = record("Variant", text).but(
+        readme={"command": COMMAND.format(settings=settings, script=name)}, extra={"helper.py": b"print('nothing')\n"}
+    )
+    assert result_of(judge(made, "NGR001"), "NGR001").outcome.value == outcome
+
+
+def test_another_number_than_the_claimed_one_clears_nothing() -> None:
+    made = record("Variant", script("", ""))
+    assert result_of(judge(made, "NGR001"), "NGR001").outcome.value == "pass"
+    other = made.but(claim={"val_bpb": 0.98765432, "seed_results": None}, readme={"table": "", "intro": ""})
+    answer = result_of(judge(other, "NGR001"), "NGR001")
+    assert (answer.outcome.value, "claimed" in answer.reason) == ("not-available", True)
