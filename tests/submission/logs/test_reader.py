@@ -161,11 +161,14 @@ def test_a_log_without_source_is_left_whole() -> None:
     assert log.embedded is None
 
 
-def test_prefixes_are_stripped() -> None:
-    stamped = "\n".join(f"[rank0]: 2026-04-01 10:00:00,123 - {line}" for line in classic().splitlines())
-    run = only_run(stamped)
+@pytest.mark.parametrize("prefix", ["[rank0]: 2026-04-01 10:00:00,123 - ", "[default0]:"])
+def test_prefixes_are_stripped(prefix: str) -> None:
+    run = only_run("\n".join(f"{prefix}{line}" for line in classic().splitlines()))
     assert run.headline is not None
     assert (run.seed, run.steps_reached, run.headline.label) == (42, 6000, "final_int8_zlib_roundtrip_exact")
+
+
+def test_stamps_of_a_logger_are_stripped() -> None:
     logged = "\n".join(f"[2026-03-25 11:12:40] INFO: {line}" for line in classic().splitlines())
     assert only_run(logged).train_ms == 600_032.0
 
