@@ -57,6 +57,8 @@ def _learned_unseen(context: Context) -> Iterator[Finding]:
     """Functions that learned between the end of training and the claimed score, as the log shows, and that the script never calls."""
     analysis = analysis_of(context)
     for unread in analysis.unentered:
+        if unread.mentioned:
+            continue
         line = unread.line
         for chosen in headline_runs(context.submission):
             stop, metric = chosen.run.stop, chosen.metric

@@ -95,7 +95,9 @@ def _collected(trace: Trace, used: Event, weights: list[Data], kind: str) -> Con
             if training & {key for key, _ in event.loops}:
                 continue
             by_gradient = wanted == "write" and any(label[0] == "score" for label in event.labels)
-            if event.kind == wanted and not event.grad and not by_gradient and has_source(event.tokens | event.labels, kind):
+            # A loss bears what its weights were made with, too: only its own tokens are read by it.
+            seen = event.tokens if wanted == "loss" else event.tokens | event.labels
+            if event.kind == wanted and not event.grad and not by_gradient and has_source(seen, kind):
                 # A loss alone shows that the data was seen, not that it was kept.
                 certain = wanted == "write" and event.certain and used.certain
                 return Construction(event.site, used, certain, bool(steps))
@@ -121,9 +123,12 @@ def _is_activation(node: Data, kind: str) -> bool:
 
 
 def _is_copy(node: Data) -> bool:
-    """A weight as it is, moved or cloned: whatever its model keeps beside it."""
-    key = node.args[1] if node.op == "index" and len(node.args) > 1 else None
-    return node.op in _COPIES or (isinstance(key, Data) and key.known)
+    """A weight as it is, moved, cloned or looked up by its name: whatever its model keeps beside it."""
+    if node.op != "index" or len(node.args) < 2:
+        return node.op in _COPIES
+    held, key = node.args[:2]
+    by_name = isinstance(held, Data) and held.op == ".state_dict"
+    return by_name or (isinstance(key, Data) and key.known)
 
 
 def _is_data(value: Value, kind: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -41,11 +41,13 @@ class ProgramText:
 
 @dataclass(frozen=True, slots=True)
 class Unentered:
-    """A function that a log shows to have run although the followed program does not get there."""
+    """A function that a log shows to have run although the followed program does not get there. `mentioned` when a text of the
+    program names it somewhere: it may be called in a way that is not followed."""
 
     name: str
     site: Site
     line: LogLine
+    mentioned: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +111,16 @@ class Analysis:
         """Functions that step an optimizer, that a claimed log shows to have run, and that the execution never entered: the log's
         weights came about in another way than the one that is followed."""
         entered = {(site.path, site.layer, site.line) for site in self.run.reached}
+        named = {
+            name for text in self.trees for node in text.parsed.of(ast.Name, ast.Attribute, ast.Constant) for name in _names(node)
+        }
         found = []
         for text in self.trees:
             for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
                 said = self.witness.functions.get(Site(text.path, text.layer, node.lineno))
                 lines = range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
                 if said and _learns(node) and not any((text.path, text.layer, line) in entered for line in lines):
-                    found.append(Unentered(node.name, Site(text.path, text.layer, node.lineno), said))
+                    found.append(Unentered(node.name, Site(text.path, text.layer, node.lineno), said, node.name in named))
         return tuple(found)
 
     @cached_property
@@ -187,6 +192,16 @@ def _analyse(submission: Submission) -> Analysis:
         _environment(submission, rows, documented=True),
         tuple(doubts),
     )
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The name that a node may call a function by."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Attribute):
+        yield node.attr
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
 
 
 def _learns(node: ast.AST) -> bool:

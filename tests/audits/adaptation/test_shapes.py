@@ -130,6 +130,8 @@ AFTER, BEFORE = "Total submission size int8+zlib", "seed:"
         (STALE, PLAIN, AFTER, SAID, Outcome.REVIEW),
         # Before the end of training it is a part of training; the rest of the program can't be told from this script either way.
         (STALE, PLAIN, BEFORE, SAID, Outcome.NOT_AVAILABLE),
+        # Somebody may call it in a way that is not followed.
+        (STALE, f'{PLAIN}\ncalled_by_name = "adapt_first"', AFTER, SAID, Outcome.NOT_AVAILABLE),
         # No line of it: code that is left over.
         (STALE, PLAIN, AFTER, "scored without any adapting", Outcome.PASS),
         # What ran learns nothing.

@@ -63,6 +63,21 @@ def test_an_average_of_the_training_s_weights_is_no_calibration() -> None:
     assert outcome(averaged, "TIM003") is Outcome.PASS
 
 
+LOOKED_UP = (
+    "kept = model.state_dict()",
+    "names = [(one, one) for one in train.tolist()]",
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("kept[name]", Outcome.PASS), ("model.mix(model.embed(train[:64][None]))[0]", Outcome.FAIL)]
+)
+def test_weights_that_are_looked_up_by_name_meet_no_data(value: str, expected: Outcome) -> None:
+    # The names come from an object that holds training data: names are no data.
+    loaded = f"model.load_state_dict({{name: {value} for name, _ in names}})"
+    assert outcome(record("Kept", before(STATE, *LOOKED_UP, loaded)), "TIM003") is expected
+
+
 @pytest.mark.parametrize(("reserve", "expected"), [("12.0", Outcome.REVIEW), ("0.0", Outcome.FAIL)])
 def test_a_script_with_a_reserve_is_not_said_to_have_none(reserve: str, expected: Outcome) -> None:
     (case,) = (one for one in CASES if (one.rule, one.slug) == ("TIM003", "ranges"))
