@@ -29,8 +29,9 @@ from verifier.challenge.load import load_challenge
 from verifier.engine.audit import Plan
 from verifier.engine.context import Context
 from verifier.execution.bench import Attempt, Budget
-from verifier.execution.experiment import experiment_on
+from verifier.execution.experiment import laboratory_of
 from verifier.execution.passes import Run
+from verifier.execution.workspace import CannotPrepare
 from verifier.git.repository import Repository
 from verifier.limits import MIB
 from verifier.submission.discover import discover
@@ -77,7 +78,7 @@ def main() -> None:
         if args.list:
             print("\n".join(map(str, folders)))
             return
-        budget = Budget(total=args.timeout + 5, single=args.timeout, memory=args.memory * MIB, runs=1)
+        budget = Budget(total=args.timeout + 5, single=args.timeout, memory=args.memory * MIB)
         started = time.monotonic()
 
         def one(folder: Path) -> Row:
@@ -147,13 +148,15 @@ def run_folder(folder: Path, python: Path, budget: Budget, keep: Path | None) ->
         submission = load_submission(discover(folder)[0], plan.limits)
         context = Context(submission, plan.challenge, plan.options)
         target = None if keep is None else keep / name.replace("/", "-")
-        experiment = experiment_on(context, folder, python, budget, target, unsafe=False)
+        laboratory = laboratory_of(context, folder, python, budget, target, unsafe=False)
+        if laboratory is None:
+            return Row(name, cause="the folder has no training script")
+        attempt = laboratory.first_run()
+    except CannotPrepare as failure:
+        return Row(name, cause=str(failure))
     except Exception as failure:  # a row for each folder, whatever happens
         return Row(name, cause=f"crash of the harness: {type(failure).__name__}: {failure}")
-    settings, attempt = experiment.settings, experiment.base
-    shrunk = {key: value for key, (_, value) in settings.shrunk.items()} if settings is not None else {}
-    if attempt is None:
-        return Row(name, cause=experiment.why_not, shrunk=shrunk)
+    shrunk = {key: value for key, (_, value) in laboratory.settings.shrunk.items()}
     stage = last_stage(attempt)
     run = attempt.run
     printed = run.printed if run is not None else None

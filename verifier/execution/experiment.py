@@ -16,7 +16,7 @@ from verifier.execution.bench import Budget as Budget
 from verifier.execution.bench import keep_evidence as keep_evidence
 from verifier.execution.bench import stage_of as stage_of
 from verifier.execution.passes import Pass, Run
-from verifier.execution.settings import ToySettings, listed_settings, shrink
+from verifier.execution.settings import ToySettings, listed_settings, shrink, widen
 from verifier.execution.toy_data import VAL_TOKENS, ToyData, make_data, swap_token
 from verifier.execution.toy_tokenizer import BOS, SMALLEST, ToyTokenizer, make_tokenizer
 from verifier.execution.transform import Replacement, shrink_literals
@@ -111,23 +111,30 @@ class Experiment:
 
 def experiment_on(context: Context, folder: Path, python: Path, budget: Budget, keep: Path | None, *, unsafe: bool) -> Experiment:
     """Run the submission in `folder` (the folder that `context` was read from) and read what it left."""
+    laboratory = laboratory_of(context, folder, python, budget, keep, unsafe=unsafe)
+    if laboratory is None:
+        return Experiment(why_not="the folder has no training script")
+    try:
+        return laboratory.experiment()
+    except CannotPrepare as failure:
+        return Experiment(laboratory.settings, laboratory.bench.script, why_not=str(failure))
+
+
+def laboratory_of(
+    context: Context, folder: Path, python: Path, budget: Budget, keep: Path | None, *, unsafe: bool
+) -> Laboratory | None:
+    """What runs the submission in `folder`, `None` without a training script."""
     program = context.submission.program
     main = program.main
     if main is None:
-        return Experiment(why_not="the folder has no training script")
+        return None
     command = documented_command(context.submission)
     settings, documented = settings_of_run(context, folder)
     texts = [text for member in program.members for _, text in member.code_texts]
-    if not is_makeable(settings.vocabulary):
-        return Experiment(settings, main.path, why_not=f"a vocabulary of {settings.vocabulary} pieces can't be made here")
     arguments = command.arguments if command is not None and command.script == main.path else ()
     bench = Bench(folder, main.path, arguments, texts, python, budget, keep, unsafe, claimed_label(context.submission))
     case_controls = any("\\ue001" in text.lower() or "\ue001" in text for text in texts)
-    laboratory = Laboratory(context.submission, bench, settings, case_controls)
-    try:
-        return laboratory.experiment(documented)
-    except CannotPrepare as failure:
-        return Experiment(settings, main.path, why_not=str(failure))
+    return Laboratory(context.submission, bench, settings, documented, case_controls)
 
 
 def claimed_label(submission: Submission) -> str:
@@ -164,11 +171,31 @@ class Laboratory:
     submission: Submission
     bench: Bench
     settings: ToySettings
+    documented: ToySettings | None
+    """Those of the documented command, where they are others."""
     case_controls: bool
 
-    def experiment(self, documented: ToySettings | None) -> Experiment:
-        tokenizer = make_tokenizer(self.settings.vocabulary, case_controls=self.case_controls)
-        first = self._compare("", self.settings.environment, tokenizer, "base", "twin", "again")
+    def first_run(self) -> Attempt:
+        """One run at toy size; a script that a model of that size makes fail gets a wider one, which is then `settings`. Raises
+        `CannotPrepare`."""
+        data = make_data(self._tokenizer(), SEED)
+        base = self.bench.run("base", data, self.settings.environment)
+        wider = widen(self.settings)
+        if wider is None or not base.raised or not self.bench.affords(2 * base.ending.seconds):
+            return base
+        again = self.bench.run("base-wider", data, wider.environment)
+        if not again.completed:
+            return base
+        self.settings = wider
+        self.documented = (widen(self.documented) or self.documented) if self.documented is not None else None
+        return again
+
+    def experiment(self) -> Experiment:
+        """Raises `CannotPrepare`."""
+        base = self.first_run()
+        documented = self.documented
+        first = Comparison("", CHANGED_FROM, base)
+        first = self._compare(first, self.settings.environment, self._tokenizer(), ("base", "twin", "again"))
         few, small = self._small()
         transformed = shrink_literals(self.submission.program, small, FEW_TOKENS, few.size)
         made = Experiment(
@@ -200,25 +227,31 @@ class Laboratory:
         if documented is not None:
             if self.bench.affords(2.2 * seconds):
                 again = self._compare(
-                    "settings of the documented command", documented.environment,
+                    Comparison("settings of the documented command", CHANGED_FROM), documented.environment,
                     make_tokenizer(documented.vocabulary, case_controls=self.case_controls),
-                    "documented-base", "documented-twin", "documented-again",
+                    ("documented-base", "documented-twin", "documented-again"),
                 )  # fmt: skip
                 made = replace(made, documented=again)
             else:
                 left_out.append("the settings of the documented command, which differ from the run's: the time was used up")
         return replace(made, left_out=tuple(left_out))
 
+    def _tokenizer(self) -> ToyTokenizer:
+        if not is_makeable(self.settings.vocabulary):
+            raise CannotPrepare(f"a vocabulary of {self.settings.vocabulary} pieces can't be made here")
+        return make_tokenizer(self.settings.vocabulary, case_controls=self.case_controls)
+
     def _compare(
-        self, label: str, environment: Mapping[str, str], tokenizer: ToyTokenizer, first: str, second: str, third: str
+        self, pair: Comparison, environment: Mapping[str, str], tokenizer: ToyTokenizer, names: tuple[str, str, str]
     ) -> Comparison:
         data, changed = make_data(tokenizer, SEED), make_data(tokenizer, SEED, changed_from=CHANGED_FROM)
-        return self._pair(Comparison(label, CHANGED_FROM), environment, data, changed, (first, second, third))
+        return self._pair(pair, environment, data, changed, names)
 
     def _pair(
         self, pair: Comparison, environment: Mapping[str, str], data: ToyData, changed: ToyData, names: tuple[str, str, str]
     ) -> Comparison:
-        base = self.bench.run(names[0], data, environment)
+        """The runs of a comparison, but for a first one that was made already."""
+        base = pair.base if pair.base is not None else self.bench.run(names[0], data, environment)
         pair = replace(pair, base=base)
         if not base.completed or not self.bench.affords(0.5 * base.ending.seconds):
             return pair
