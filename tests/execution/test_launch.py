@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from verifier.execution.launch import launch
-from verifier.execution.workspace import INNER, dataset_names, leftover_bytes, local_path, named_after, needs_compiler
+from verifier.execution.toy_data import make_data
+from verifier.execution.toy_tokenizer import make_tokenizer
+from verifier.execution.workspace import (
+    INNER,
+    dataset_names,
+    leftover_bytes,
+    local_path,
+    named_after,
+    needs_compiler,
+    prepare,
+    shard_prefixes,
+    tokenizer_files,
+)
 
 
 def test_a_python_that_would_hand_over_the_home_folder_is_not_run(tmp_path: Path) -> None:
@@ -46,3 +59,30 @@ def test_what_a_script_leaves_has_its_own_names_wherever_it_ran(tmp_path: Path) 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"1234")
     assert leftover_bytes(tmp_path) == {"model.bin": 4, "final.ptz": 4}
+
+
+def test_shards_and_models_lie_under_every_name_that_a_script_looks_for(tmp_path: Path) -> None:
+    text = (
+        'glob(f"fineweb_bpe4096_{split}_*.bin"); join(d, "fineweb_sp{vocab_size}_val_*.bin"); join(d, "fineweb_train_*.bin"); "fineweb_*.bin"\n'
+        'join(d, "datasets", f"fineweb10B_sp{h.vocab_size}_casefold"); join(d, "fineweb_10240_casefold_bpe.model"); f"fineweb_{name}.model"'
+    )
+    assert shard_prefixes(512, [text]) == ("fineweb_bpe4096_train", "fineweb_bpe4096_val", "fineweb_sp512_val")
+    assert tokenizer_files(512, [text]) == ("fineweb_10240_casefold_bpe.model",)
+    assert "fineweb10B_sp512_casefold" in dataset_names(512, [text])
+    data = make_data(make_tokenizer(512), 1)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "folder").mkdir()
+    laid = prepare(tmp_path / "folder", "train_gpt.py", (), data, [text], tmp_path / "scratch", {}, branches={})
+    root = tmp_path / "scratch" / "data"
+    val = (root / "datasets" / "fineweb10B_sp512_casefold" / "fineweb_val_000000.bin").read_bytes()
+    for place in ("fineweb_bpe4096_val_000000.bin", "datasets/fineweb10B_sp512/fineweb_sp512_val_000000.bin"):
+        assert (root / place).read_bytes() == val
+        # A copied process swaps a token wherever the stream may be read from.
+        assert f"data/{place}" in json.loads((tmp_path / "scratch" / "probe-plan.json").read_text())["branches"]["shards"]
+    assert (root / "tokenizers" / "fineweb_10240_casefold_bpe.model").read_bytes() == data.tokenizer.serialize()
+    assert laid.key
+    plain = [*root.rglob("*.bin")]
+    (tmp_path / "plain").mkdir()
+    prepare(tmp_path / "folder", "train_gpt.py", (), data, ["fineweb_val_*.bin"], tmp_path / "plain", {})
+    assert not list((tmp_path / "plain" / "data").glob("*.bin"))
+    assert len(plain) > len([*(tmp_path / "plain" / "data").rglob("*.bin")])

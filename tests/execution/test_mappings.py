@@ -14,7 +14,7 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 F: Any = torch.nn.functional
 
-from verifier.execution.child import hosts, modules, processes  # noqa: E402
+from verifier.execution.child import hosts, modules, processes, products  # noqa: E402
 from verifier.execution.child.clock import TICK, Clock  # noqa: E402
 from verifier.execution.child.devices import Stream, event_class, map_call  # noqa: E402
 from verifier.execution.child.hosts import Answered  # noqa: E402
@@ -170,3 +170,16 @@ def test_events_measure_on_the_clock_of_the_run() -> None:
     with Stream() as stream:
         stream.wait_stream(stream)
     assert stream.query()
+
+
+def test_a_product_of_a_compiled_extension_is_that_product(recorder: Recorder, restored: None) -> None:
+    products.install(recorder)
+    assert importlib.util.find_spec("cutlass_evt_fusion") is not None
+    draw = torch.Generator().manual_seed(3)
+    left, right, other = (torch.randn(*size, generator=draw) for size in ((5, 4), (4, 3), (5, 3)))
+    torch.library.register_fake("cutlass_evt::gemm_mul")(lambda go, w, a: go.new_empty(go.size(0), w.size(1)))
+    got = torch.ops.cutlass_evt.gemm_mul(left.bfloat16(), right.bfloat16(), other.bfloat16())
+    expected = (left.bfloat16().float() @ right.bfloat16().float()) * other.bfloat16().float()
+    assert got.dtype is torch.bfloat16
+    assert torch.equal(got, expected.bfloat16())
+    assert "mapped:cutlass_evt::gemm_mul" in recorder.missing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from verifier.evidence import Location
-from verifier.execution.settings import listed_settings, shrink
+from verifier.execution.settings import listed_settings, shrink, widen
 from verifier.submission.script import EnvRead
 
 
@@ -112,3 +112,15 @@ def test_no_compiler_and_no_vocabulary_that_has_no_room_for_bytes() -> None:
     assert toy.environment["ENABLE_COMPILE"] == "0"
     assert "USE_COMPILE" not in toy.environment
     assert toy.vocabulary == 512
+
+
+def test_a_wider_model_keeps_the_odd_divisors_of_the_run_s() -> None:
+    for own, width in (("512", "256"), ("768", "384"), ("576", "288"), ("448", "448"), ("144", "144")):
+        toy = shrink(reads(MODEL_DIM=own, ITERATIONS="20000"), {})
+        wider = widen(toy)
+        assert wider is not None
+        assert (toy.environment["MODEL_DIM"], wider.environment["MODEL_DIM"]) == ("128", width)
+        assert wider.shrunk["MODEL_DIM"] == (own, width)
+        assert wider.environment["ITERATIONS"] == "4"
+    assert widen(shrink(reads(ITERATIONS="20000"), {})) is None
+    assert widen(shrink(reads(MODEL_DIM="64"), {})) is None

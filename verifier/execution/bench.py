@@ -51,6 +51,15 @@ class Attempt:
         return held is not None and held.completed and not held.limited and not self.tampering
 
     @property
+    def raised(self) -> bool:
+        """Whether an exception of the script's own ended it, and nothing that it needs was missing."""
+        held = self.run.observations if self.run is not None else None
+        end = held.end if held is not None else None
+        if held is None or end is None or end.entries.get("ok") is True or end.text("stage"):
+            return False
+        return not held.of("not-supported") and not held.limited and not self.tampering
+
+    @property
     def tampering(self) -> str:
         """What the script did to what watches it, or that its record was changed; empty when neither is known."""
         if self.run is None:

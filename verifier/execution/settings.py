@@ -30,6 +30,8 @@ TOY: Mapping[str, str] = {
     "BIGRAM_VOCAB_SIZE": "512", "TRIGRAM_VOCAB_SIZE": "512",
     "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1",
 }  # fmt: skip
+WIDTHS, WIDE = ("MODEL_DIM", "EMBEDDING_DIM"), 256
+"""Settings for the width of a model, and how wide one is at least that was refused at its toy size."""
 AT_MOST: Mapping[str, int] = {
     "EVAL_STRIDE": 64, "SLIDING_STRIDE": 64, "SLIDING_WINDOW_STRIDE": 64, "NUM_LAYERS": 11, "TTT_STRIDE": 64, "VE_DIM": 128,
     "GLOBAL_TTT_CHUNK_TOKENS": 1024, "PHASED_TTT_PREFIX_DOCS": 4, "TTT_MAX_TRAIN_CHUNKS": 4, "WARMUP_ITERS": 1, "EMA_WARMUP_STEPS": 1,
@@ -129,6 +131,23 @@ def shrink(reads: Iterable[EnvRead], configuration: Mapping[str, str], texts: It
     environment |= LAUNCH
     vocabulary = environment.get("VOCAB_SIZE") or own.get("VOCAB_SIZE") or _written_vocabulary(texts)
     return ToySettings(environment, shrunk, int(vocabulary) if vocabulary.isdecimal() else 1024)
+
+
+def widen(toy: ToySettings) -> ToySettings | None:
+    """The same with a wider model that has the odd divisors of the run's: some scripts refuse any other width, or can't go on when
+    all matrices are too small to be quantized. `None` where no setting was made that small."""
+    widths: dict[str, tuple[str | None, str]] = {}
+    for name in WIDTHS:
+        own, held = toy.shrunk.get(name, (None, ""))
+        width = _as_int(own) or 0
+        while width % 2 == 0 and width // 2 >= WIDE:
+            width //= 2
+        if width > (_as_int(held) or 0):
+            widths[name] = (own, str(width))
+    if not widths:
+        return None
+    environment = {**toy.environment, **{name: value for name, (_, value) in widths.items()}}
+    return replace(toy, environment=environment, shrunk={**toy.shrunk, **widths})
 
 
 def shorten(reads: Iterable[EnvRead], configuration: Mapping[str, str]) -> ToySettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from verifier.execution.toy_data import VAL_SHARD, ToyData, write_data
 from verifier.limits import DEFAULT_LIMITS, MIB
 
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_.]{0,40}vocab[A-Za-z_.]{0,40}\}", re.IGNORECASE)
+_DATASET = re.compile(r"fineweb10B_[A-Za-z0-9_.{}-]{1,80}")
+_TOKENIZER = re.compile(r"fineweb_[A-Za-z0-9_.{}-]{1,80}\.model\b")
+_SHARDS = re.compile(r"(fineweb_[A-Za-z0-9_{}-]{0,60})_\*\.bin")
+_SPLIT = re.compile(r"\{[A-Za-z_.]{0,40}split[A-Za-z_.]{0,40}\}", re.IGNORECASE)
 INNER = "records/track_10min_16mb/submission"
 """Where a script lies that goes up to the top of its repository."""
 _UPWARDS = re.compile(r"parents\[[2-9]\]|\.parent\.parent\.parent|\.\./\.\./\.\.")
@@ -60,14 +65,16 @@ def prepare(
         for name, value in settings.items()
     }
     write_data(data, root, names, sidecar=any("val_bytes" in text for text in texts))
-    for tokenizer in named_after("tokenizers/", data.tokenizer.size, places):
-        if tokenizer.endswith(".model") and not (root / "tokenizers" / tokenizer).exists():
+    copied = copy_shards(root, names, shard_prefixes(data.tokenizer.size, places))
+    for tokenizer in tokenizer_files(data.tokenizer.size, places):
+        if not (root / "tokenizers" / tokenizer).exists():
             (root / "tokenizers" / tokenizer).write_bytes(data.tokenizer.serialize())
     plan = scratch / PLAN
     key = new_key()
     orders = make_orders(script, arguments, texts, key)
     if branches is not None:
-        orders["branches"] = {**branches, "shards": [f"data/datasets/{name}/{VAL_SHARD}" for name in names]}
+        shards = [f"data/datasets/{name}/{VAL_SHARD}" for name in names]
+        orders["branches"] = {**branches, "shards": [*shards, *(f"data/{path}" for path in copied if "_val_" in path)]}
     plan.write_text(json.dumps(orders), encoding="utf-8")
     record = scratch / RECORD
     record.mkdir()
@@ -135,7 +142,45 @@ def needs_compiler(texts: Sequence[str]) -> bool:
 def dataset_names(size: int, texts: Sequence[str]) -> tuple[str, ...]:
     """Folder names under which a script may look for its shards when it builds the path itself."""
     names = [f"fineweb10B_sp{size}", "fineweb10B_sp1024", "fineweb10B_sp8192", *named_after("datasets/", size, texts)]
+    names += _written(_DATASET, size, texts)
     return tuple(dict.fromkeys(names))[:12]
+
+
+def tokenizer_files(size: int, texts: Sequence[str]) -> tuple[str, ...]:
+    """Names of model files that the texts look for."""
+    names = [name for name in named_after("tokenizers/", size, texts) if name.endswith(".model")]
+    return tuple(dict.fromkeys([*names, *_written(_TOKENIZER, size, texts)]))[:12]
+
+
+def shard_prefixes(size: int, texts: Sequence[str]) -> tuple[str, ...]:
+    """What shards are called up to their number in patterns (`fineweb_bpe4096_train_*.bin`) that the texts look for, besides the
+    contest's own names."""
+    found: dict[str, None] = {}
+    for text in texts:
+        for match in _SHARDS.finditer(text):
+            for split in ("train", "val"):
+                name = _PLACEHOLDER.sub(str(size), _SPLIT.sub(split, match[1]))
+                if "{" not in name and name.endswith(("_train", "_val")):
+                    found[name] = None
+    return tuple(name for name in found if name not in ("fineweb_train", "fineweb_val"))[:6]
+
+
+def copy_shards(root: Path, names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    """Lay the shards also under other names, in each of these data sets and above them. Returns their paths below `root`."""
+    made: list[str] = []
+    for folder in ("", *(f"datasets/{name}/" for name in names)) if prefixes else ():
+        for prefix in prefixes:
+            split = prefix.rpartition("_")[2]
+            copy = f"{folder}{prefix}_000000.bin"
+            shutil.copyfile(root / "datasets" / names[0] / f"fineweb_{split}_000000.bin", root / copy)
+            made.append(copy)
+    return made
+
+
+def _written(pattern: re.Pattern[str], size: int, texts: Sequence[str]) -> list[str]:
+    """What matches in the texts, with the vocabulary's size where a placeholder for it is."""
+    names = (_PLACEHOLDER.sub(str(size), match[0]).strip(".") for text in texts for match in pattern.finditer(text))
+    return [name for name in dict.fromkeys(names) if "{" not in name]
 
 
 def named_after(start: str, size: int, texts: Sequence[str]) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ def main() -> int:
         optimizers,
         precision,
         processes,
+        products,
         scans,
         scoring,
         triton,
@@ -79,6 +80,7 @@ def main() -> int:
     hosts.install(recorder)
     modules.install(recorder)
     scans.install(recorder)
+    products.install(recorder)
     printed = console.install(recorder, logarithms.install(recorder))
     observer = scoring.Observer(recorder, updates)
     given = plan.get("artifact")
