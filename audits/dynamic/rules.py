@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from audits.dynamic.access import probe_access
-from audits.dynamic.accounting import probe_bpb, probe_size
+from audits.dynamic.accounting import probe_bpb
 from audits.dynamic.canary import probe_canary
 from audits.dynamic.coverage import probe_coverage
 from audits.dynamic.order import ARTIFACT, ORDER, probe_artifact_updates, probe_order
 from audits.dynamic.perturbation import NAME as PREFIX
 from audits.dynamic.perturbation import probe_prefix
+from audits.dynamic.plain_mean import probe_mean
 from audits.dynamic.probe import Probe
 from audits.dynamic.settings import probe_documented
+from audits.dynamic.size import probe_size
 from audits.dynamic.target_swap import FULL, PLAIN, probe_full_swap, probe_swap
 from audits.dynamic.together import Check, join, widen
 from verifier.engine.context import Context
@@ -25,8 +27,8 @@ MEMO = "probes"
 MIXTURES = ("NGR001", "NGR002", "MIX001", "MIX002", "PPM001", "SLT001")
 """Rules by which the program can show what a transformed copy shows: that no distribution stands behind the score."""
 PROBES: tuple[Callable[[Experiment], Probe], ...] = (
-    probe_canary, probe_prefix, probe_swap, probe_full_swap, probe_order, probe_artifact_updates, probe_coverage, probe_bpb, probe_size, probe_access,
-    probe_documented,
+    probe_canary, probe_prefix, probe_swap, probe_full_swap, probe_order, probe_artifact_updates, probe_coverage, probe_mean, probe_bpb, probe_size,
+    probe_access, probe_documented,
 )  # fmt: skip
 TOY = "at toy size, on one CPU process, under the settings of the run"
 

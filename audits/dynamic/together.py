@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from audits.dynamic.access import NAME as ACCESS
-from audits.dynamic.accounting import BPB
+from audits.dynamic.accounting import NAME as BPB
 from audits.dynamic.coverage import NAME as COVERAGE
 from audits.dynamic.order import ARTIFACT
 from audits.dynamic.perturbation import NAME as PREFIX
+from audits.dynamic.plain_mean import NAME as MEAN
 from audits.dynamic.probe import Probe
+from audits.dynamic.size import SIZE, weighs
 from verifier.engine.context import Context
 from verifier.rule import Confidence, Decision, Finding, Outcome, Rule
 
@@ -79,13 +81,15 @@ EVIDENCE: dict[str, tuple[str, tuple[Outcome, ...]]] = {
     "EVA001": (COVERAGE, (Outcome.REVIEW,)),
     "EVA002": (COVERAGE, (Outcome.REVIEW, Outcome.INFO)),
     "EVA004": (COVERAGE, (Outcome.INFO,)),
+    "EVA005": (MEAN, (Outcome.REVIEW,)),
     "NET001": (ACCESS, (Outcome.REVIEW,)),
+    "SIZ001": (SIZE, (Outcome.REVIEW,)),
     "TTT003": (PREFIX, (Outcome.FAIL,)),
     "TTT004": (PREFIX, (Outcome.FAIL,)),
     "VAL001": (ARTIFACT, (Outcome.FAIL,)),
 }
 """Rules that the program decides and a run can add to: the probe, and the outcomes of it that speak."""
-ALONE = frozenset({"BYT001", "NET001"})
+ALONE = frozenset({"BYT001", "EVA005", "NET001", "SIZ001"})
 """Of these, the ones that a run raises even where the program raises no doubt: the others may be an effect of the toy size, or
 another rule's."""
 
@@ -97,7 +101,7 @@ def widen(
     found: dict[str, Decision] = {}
     for rule in rules:
         probe = evidence_for(rule.code, probes) if rule.code in EVIDENCE else None
-        if probe is None:
+        if probe is None or (rule.code == "SIZ001" and not weighs(context, probe)):
             continue
         read = rule.check(context)
         if read.outcome in (*ACCUSES, Outcome.INFO) or rule.code in ALONE:

@@ -37,7 +37,14 @@ class Script:
         self.events.append({"n": len(self.events), "kind": kind, **entries})
 
     def score(
-        self, positions: range, *, grad: bool = False, count: bool = True, shift: float = 0.0, width: int = 512
+        self,
+        positions: range,
+        *,
+        grad: bool = False,
+        count: bool = True,
+        shift: float = 0.0,
+        width: int = 512,
+        half: bool = False,
     ) -> tuple[int, int]:
         """Form (and count) losses for these positions; returns their range in the record."""
         start = len(self.losses)
@@ -45,7 +52,10 @@ class Script:
         self.targets += self.data.val[positions.start : positions.stop].tolist()
         self.losses += values
         self.rows += [int(value * 1e6) for value in values]
-        self.event("scores", start=start, count=len(values), grad=grad, width=width, plain=True, site="train_gpt.py:9 forward")
+        entries: dict[str, object] = {"half": True} if half else {}
+        self.event(
+            "scores", start=start, count=len(values), grad=grad, width=width, plain=True, site="train_gpt.py:9 forward", **entries
+        )
         if count:
             self.event("counted", start=len(self.counted), count=len(values), how="sum", site="train_gpt.py:12 evaluate")
             self.counted += range(start, start + len(values))

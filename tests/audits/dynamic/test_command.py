@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from audits.dynamic import command
+from audits.dynamic.plain_mean import probe_mean
 from audits.dynamic.rules import PROBES
+from audits.dynamic.size import probe_size
 from fixtures.probes import write_folder
 from verifier.cli import record
 from verifier.cli.errors import UsageFailure
+from verifier.cli.record import open_record
 from verifier.execution import experiment
 from verifier.execution.experiment import Experiment
 from verifier.sandbox.policy import SandboxPolicy, Tier
@@ -100,3 +103,22 @@ def test_a_packed_score_first_script_passes(
     assert {name for name, outcome in outcomes.items() if outcome != "pass"} == {"target-swap-transformed", "documented-settings"}
     assert outcomes["target-swap-transformed"] == outcomes["documented-settings"] == "not-applicable"
     assert {submission["rules"][code]["outcome"] for code in ("CAU002", "NRM001", "TTT001", "TTT002")} == {"pass"}
+
+
+@needs_runs
+@pytest.mark.parametrize(
+    ("kind", "mean", "size"),
+    [
+        ("plain", "pass", "pass"),
+        ("weighted", "review", "pass"),
+        ("code-left-out", "pass", "review"),
+        ("model-left-out", "pass", "review"),
+    ],
+)
+def test_what_a_headline_is_the_mean_of_and_what_a_total_counts(tmp_path: Path, kind: str, mean: str, size: str) -> None:
+    folder = write_folder(tmp_path, kind)
+    _, context = open_record(folder, ())
+    laboratory = experiment.laboratory_of(context, folder, Path(sys.executable), experiment.Budget(), None, unsafe=False)
+    assert laboratory is not None
+    made = Experiment(laboratory.settings, "train_gpt.py", base=laboratory.first_run())
+    assert (probe_mean(made).outcome.value, probe_size(made).outcome.value) == (mean, size)

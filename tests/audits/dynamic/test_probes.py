@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from audits.dynamic.access import probe_access
@@ -14,9 +15,11 @@ from audits.dynamic.canary import probe_canary
 from audits.dynamic.coverage import probe_coverage
 from audits.dynamic.order import probe_artifact_updates, probe_order
 from audits.dynamic.perturbation import probe_prefix
+from audits.dynamic.plain_mean import probe_mean
 from audits.dynamic.probe import Probe
 from audits.dynamic.rules import PROBES
 from audits.dynamic.settings import probe_documented
+from audits.dynamic.size import probe_size
 from tests.execution.records import Script
 from verifier.execution.experiment import CHANGED_FROM, Attempt, Comparison, Experiment
 from verifier.execution.launch import Ending
@@ -266,6 +269,83 @@ class TestCoverageAndBytes:
         # The table of another tokenizer would look the same.
         assert answer.outcome is Outcome.REVIEW
         assert answer.facts["ratio"] == pytest.approx(1.3, rel=1e-4)
+
+
+class TestPlainMean:
+    def test_the_mean_of_all_targets_passes(self, attempts: Attempts) -> None:
+        assert probe_mean(alone(attempts("a", scored()))).outcome is Outcome.PASS
+
+    def printed(self, factor: float, *, half: bool = False, twice: bool = False, left: bool = False) -> Script:
+        """Each target added up once, and `factor` times their mean printed."""
+        script = Script.on()
+        script.score(WHOLE, half=half)
+        if twice:
+            script.score(WHOLE)
+        if left:
+            script.event("to-numpy", ranges=[[0, 4096]], site="train_gpt.py:30 mix")
+        script.print(factor * float(np.mean(script.losses)), 4.0)
+        return script
+
+    def test_another_number_than_the_mean_is_for_a_human(self, attempts: Attempts) -> None:
+        answer = probe_mean(alone(attempts("a", self.printed(0.998))))
+        assert answer.outcome is Outcome.REVIEW
+        assert answer.measured is not None
+        assert answer.limit is not None
+        assert answer.measured.value == pytest.approx(0.998 * answer.limit.value, rel=1e-6)
+        assert answer.sites == ("train_gpt.py:9 forward",)
+
+    def test_what_precision_may_do_accuses_nobody(self, attempts: Attempts) -> None:
+        assert probe_mean(alone(attempts("a", self.printed(0.99995)))).outcome is Outcome.INFO
+        assert probe_mean(alone(attempts("b", self.printed(0.998, half=True)))).outcome is Outcome.INFO
+        assert probe_mean(alone(attempts("c", self.printed(0.99, half=True)))).outcome is Outcome.REVIEW
+
+    def test_an_incomplete_capture_says_nothing(self, attempts: Attempts) -> None:
+        for name, script in (("a", self.printed(0.9, twice=True)), ("b", self.printed(0.9, left=True))):
+            assert probe_mean(alone(attempts(name, script))).outcome is Outcome.NOT_AVAILABLE
+        for logs, outcome in ([-1.0] * 20, Outcome.NOT_AVAILABLE), ([0.6931471805599453] * 20, Outcome.REVIEW):
+            script = Script.on()
+            script.score(WHOLE)
+            script.logarithms(logs)
+            script.print(0.9 * float(np.mean(script.losses)), 4.0)
+            assert probe_mean(alone(attempts(f"logs{outcome}", script))).outcome is outcome
+        script = Script.on()
+        script.score(range(1, 2049))
+        script.print(0.9 * float(np.mean(script.losses)), 4.0)
+        assert probe_mean(alone(attempts("c", script))).outcome is Outcome.NOT_AVAILABLE
+        # A mean of half of the targets is explained, and no mean of all.
+        script = Script.on()
+        script.score(range(1, 2049))
+        script.print_mean(range(1, 2049))
+        assert probe_mean(alone(attempts("d", script))).outcome is Outcome.NOT_AVAILABLE
+
+
+class TestSize:
+    def answer(self, attempts: Attempts, total: int, left: dict[str, int]) -> Probe:
+        script = Script.on()
+        script.event("file", path="./final.ptz", mode="w", by="open", site="")
+        script.event("line", stream="out", text=f"Total submission size: {total} bytes")
+        script.event("file", path="./final.ptz", mode="r", by="open", site="")
+        script.score(WHOLE)
+        script.print_mean(WHOLE)
+        attempt = replace(attempts(f"a{total}-{len(left)}", script), left={"train_gpt.py": 3000, "README.md": 10, **left})
+        return probe_size(alone(attempt))
+
+    def test_model_and_script_are_counted(self, attempts: Attempts) -> None:
+        assert self.answer(attempts, 23_000, {"final.ptz": 20_000}).outcome is Outcome.PASS
+        # A compressed script, or one that is packed.
+        assert self.answer(attempts, 21_500, {"final.ptz": 20_000}).outcome is Outcome.INFO
+
+    def test_a_total_without_the_script(self, attempts: Attempts) -> None:
+        answer = self.answer(attempts, 20_000, {"final.ptz": 20_000, "final.pt": 90_000})
+        assert answer.outcome is Outcome.REVIEW
+        assert answer.facts["left_out"] == "code"
+
+    def test_a_total_below_the_model(self, attempts: Attempts) -> None:
+        answer = self.answer(attempts, 13_000, {"final.ptz": 20_000, "final.pt": 90_000})
+        assert answer.outcome is Outcome.REVIEW
+        assert answer.facts["left_out"] == "model"
+        # The total may speak of another file than the one that is read back.
+        assert self.answer(attempts, 13_000, {"final.ptz": 20_000, "small.xz": 11_000}).outcome is Outcome.INFO
 
 
 class TestAccess:

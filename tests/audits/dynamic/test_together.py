@@ -77,6 +77,25 @@ def test_a_run_adds_what_it_can_say_alone(tmp_path: Path) -> None:
     assert outcomes(tmp_path, files_and_network=network)["NET001"] is Outcome.REVIEW
 
 
+def test_a_number_that_is_no_mean_is_for_a_human_whatever_the_program_shows(tmp_path: Path) -> None:
+    mean = Probe("plain-mean", Outcome.REVIEW, "printed 6.1, the plain mean is 6.2", "")
+    assert outcomes(tmp_path, plain_mean=mean)["EVA005"] is Outcome.REVIEW
+    assert outcomes(tmp_path, plain_mean=replace(mean, outcome=Outcome.INFO)) == {}
+
+
+def test_bytes_that_a_total_leaves_out_count_where_they_can_decide(tmp_path: Path) -> None:
+    size = Probe("artifact-bytes", Outcome.REVIEW, "the logged total is below the model", "", facts={"left_out": "model"})
+    assert outcomes(tmp_path, artifact_bytes=size)["SIZ001"] is Outcome.REVIEW
+    # Without a claimed total near the cap a script more or less decides nothing.
+    code = replace(size, facts={"left_out": "code"})
+    assert outcomes(tmp_path, artifact_bytes=code) == {}
+    folder = tmp_path / "records" / "track_10min_16mb" / "2026-04-01_plain"
+    for total, expected in ((15_990_000, {}), (15_999_000, {"SIZ001": Outcome.REVIEW})):
+        log = f"seed:1337\nTotal submission size: {total} bytes\nfinal_roundtrip_exact val_loss:2.02 val_bpb:1.20000000\n"
+        (folder / "train.log").write_text(log)
+        assert outcomes(tmp_path, artifact_bytes=code) == expected
+
+
 def test_an_effect_of_the_toy_size_accuses_nobody(tmp_path: Path) -> None:
     missing = Probe("evaluation-coverage", Outcome.REVIEW, "missing", "", facts={"missing": 1024, "missing_inside": 1024})
     prefix = Probe("prefix-perturbation", Outcome.FAIL, "moved", "")

@@ -142,6 +142,7 @@ class Observer(TorchFunctionMode):
         start = self._recorder.scores(
             targets.to(torch.int32).numpy(), losses.detach().float().numpy(), digest_rows(rows),
             grad=bool(result.requires_grad), width=int(rows.shape[-1]), plain=plain, site=site(),
+            **({"half": True} if result.dtype in (torch.float16, torch.bfloat16) else {}),
         )  # fmt: skip
         if start is not None and result.requires_grad:
             self._updates.formed(start, count)
