@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from verifier.challenge.challenge import Challenge
 from verifier.engine.context import Context
 from verifier.evidence import Fact, Location, Number
 from verifier.ledger.claims import (
@@ -20,13 +21,16 @@ from verifier.ledger.claims import (
     headline_runs,
     own_metadata,
 )
+from verifier.ledger.denominator import Denominator, Stream, measure_run
+from verifier.ledger.statistics import LN2
 from verifier.rule import Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.logs.model import Metric, Run
 from verifier.submission.submission import Submission
 
 MOST_RUNS = 8
 """Subsets are tried among at most this many runs (2^8 means)."""
-
+RIGHT_BYTES = 2e-5
+"""Relative distance at which a claim is a logged loss over the right bytes: counts of them differ by a clipped end."""
 
 _RESULTS = re.compile(r"(?!(?:.*/)?submission[^/]*\.json$).*\.(?:tsv|csv|jsonl?)$")
 """Files of results that are no logs."""
@@ -53,6 +57,9 @@ def check(context: Context) -> Decision:
     found = next(_explanations(submission, scored, claimed), None)
     if found is not None:
         return _explained(claimed, found)
+    corrected = _corrected(submission, scored, claimed, context.challenge)
+    if corrected is not None:
+        return Decision.of([corrected])
     return _unexplained(submission, scored, claimed)
 
 
@@ -146,6 +153,45 @@ def _other_metrics(scored: Sequence[Run], claimed: Fact) -> Iterator[Explanation
                 yield Explanation(f"{_name(metric)} of {run.path}", metric.bpb.value, False, (metric.source,))
 
 
+def _corrected(submission: Submission, scored: Sequence[Run], claimed: Fact, challenge: Challenge) -> Finding | None:
+    """The claim is a logged loss over the right bytes of the validation text, where the log's own BPB divides by others. A claim
+    that is worse than what the log prints is a correction; a better one is for a human."""
+    runs = [run for run in claimed_runs(submission) if run in scored] or list(scored)
+    for label in dict.fromkeys(metric.label for metric in reversed(runs[0].final_metrics)):
+        metrics = [next((one for one in reversed(run.final_metrics) if one.label == label), None) for run in runs]
+        lines = [measure_run(submission, run, one, challenge) if one else None for run, one in zip(runs, metrics, strict=True)]
+        wrong = [line for line in lines if line is not None and line.stream in (Stream.MISCOUNT, Stream.MIXTURE, Stream.OFF)]
+        logged = _mean_of([line.metric for line in wrong])
+        if len(wrong) < len(runs) or logged is None:
+            continue
+        loss = math.fsum(line.metric.loss.value for line in wrong if line.metric.loss is not None) / len(wrong)
+        for ratio in _right_ratios(wrong[0], challenge):
+            value = loss / (LN2 * ratio)
+            if abs(value - float(claimed.value)) > fact_tolerance(claimed) + RIGHT_BYTES * value:
+                continue
+            worse = value > logged[0]
+            over = f"over {len(wrong)} runs" if len(wrong) > 1 else f"of {runs[0].path}"
+            return Finding(
+                Outcome.INFO if worse else Outcome.REVIEW,
+                f"the claimed {claimed.printed} is the logged loss of {label or 'the final metric'} {over} divided by the right "
+                f"{ratio:.5f} bytes per token ({value:.6f}); the BPB that the log prints, {logged[0]:.5f}, divides by "
+                f"{wrong[0].ratio:.5f}" + ("" if worse else ". The claim is the better of the two: the byte count decides"),
+                (claimed.source, *_places([line.metric for line in wrong])[:4]),
+                measured=Measured(value, "bpb"),
+            )
+    return None
+
+
+def _right_ratios(line: Denominator, challenge: Challenge) -> list[float]:
+    """Bytes per token of the whole validation text with the line's tokenizer: of the stream with the same tokens, or of these tokens
+    if they are the whole text. Without a token count only a known mistake in the byte table tells which stream it is."""
+    if line.tokens is None:
+        return [line.true_ratio] if line.stream is Stream.MISCOUNT and line.true_ratio is not None else []
+    count = line.tokens.count
+    known = [row.bytes_per_token for row in challenge.streams if row.val_tokens == count and row.status == "canonical"]
+    return [*known, *([line.true_ratio] if line.true_ratio is not None else [])]
+
+
 def _name(metric: Metric) -> str:
     if metric.step is not None:
         return f"an in-training validation (step {metric.step})"
@@ -226,7 +272,8 @@ METRIC_MISMATCH = Rule(
     ),
     example=(
         "violation: submission.json says 1.0790, the three logs end with 1.0873, 1.0866 and 1.0859\n"
-        "legal: submission.json says 1.0866, the mean of the three, rounded to the digits it prints"
+        "legal: submission.json says 1.0866, the mean of the three, rounded to the digits it prints\n"
+        "legal: the logs divide by too many bytes, submission.json says the logged loss over the right ones, a worse number"
     ),
     settles="the log of the run that printed the claimed value, or the sentence that says which value is quoted",
     sources=("https://github.com/openai/parameter-golf#submission-process",),

@@ -58,6 +58,25 @@ class TestMetric:
     def test_rounding_is_no_mismatch(self, tmp_path: Path) -> None:
         assert decide("CLM001", context(tmp_path, metadata={"val_bpb": 1.1026})).outcome is Outcome.PASS
 
+    @pytest.mark.parametrize(
+        ("logged", "claim", "outcome", "word"),
+        [
+            # Another denominator in the log: the loss of 1.87 over the right 2.43593 bytes per token is 1.10752.
+            ("1.05000000", "1.10752", Outcome.INFO, "logged loss of final_sliding_window_exact over 3 runs"),
+            ("1.05000000", "1.09014", Outcome.FAIL, "no logged value"),
+            ("1.20000000", "1.10752", Outcome.REVIEW, "the better of the two"),
+            # The log divides by the right bytes: there is nothing to correct.
+            ("1.10752000", "1.09014", Outcome.FAIL, "no logged value"),
+        ],
+    )
+    def test_a_claim_over_the_right_bytes(self, tmp_path: Path, logged: str, claim: str, outcome: Outcome, word: str) -> None:
+        counted = "val_loader:shards pattern=./data/fineweb_val_*.bin tokens:62021632\n"
+        path = "val_bpb:enabled tokenizer_kind=sentencepiece tokenizer_path=./data/tokenizers/fineweb_1024_bpe.model\n"
+        seeds = tuple(Seed(seed.seed, logged, head=path + counted) for seed in SEEDS)
+        decision = decide("CLM001", context(tmp_path, metadata={"val_bpb": claim}, seeds=seeds))
+        assert decision.outcome is outcome, decision.reason
+        assert word in decision.reason
+
     @pytest.mark.parametrize("value", [None, "TBD"])
     def test_no_claim(self, tmp_path: Path, value: object) -> None:
         assert decide("CLM001", context(tmp_path, metadata={"val_bpb": value})).outcome is Outcome.NOT_AVAILABLE
