@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from audits.coverage.cut_stream import Cut, cut_of_stream, gathered_part, whole_stream
 from audits.coverage.dependence import WHOLE
@@ -154,7 +155,7 @@ def _by_logs(context: Context) -> Decision:
     if not headlines:
         return Decision.not_available("no log has a final metric, so what was scored is unknown")
     lines = headline_bytes(context)
-    findings = [finding for run, metric in headlines for finding in _from_run(context, run, metric)]
+    findings = [finding for run, metric in headlines for finding in _from_run(context, run, metric, lines)]
     findings += [finding for group in alike(lines) if (finding := _from_bytes(context, group)) is not None]
     if findings:
         return Decision.of(findings)
@@ -169,16 +170,22 @@ def _by_logs(context: Context) -> Decision:
     return Decision.not_available("the logs print neither a token count nor a pair that shows how much of the set was scored")
 
 
-def _from_run(context: Context, run: Run, headline: Metric) -> list[Finding]:
+def _from_run(context: Context, run: Run, headline: Metric, lines: Sequence[Denominator]) -> list[Finding]:
     """Document counts, and counts or subset sizes on the headline's own line and in the settings."""
     findings = []
     documents = Number.parse(run.val_docs.text) if run.val_docs is not None else None
     if run.val_docs is not None and documents is not None and 0 < documents.value < WHOLE * context.challenge.val_docs:
+        # Each part of the text has bytes per token of its own: a headline with those of the whole set speaks against the count.
+        own = (line for line in lines if line.metric.source.path == headline.source.path and not line.stands_in)
+        whole = next((line for line in own if _agrees(context, line)), None)
+        told = f"{int(documents.value):,} of {context.challenge.val_docs:,} validation documents are scored"
+        if whole is not None:
+            told += f", says the log; but its headline has the whole set's bytes per token: {describe_pair(whole)}"
         findings.append(
             Finding(
-                Outcome.FAIL if _tokens_allow(context, run) else Outcome.REVIEW,
-                f"{int(documents.value):,} of {context.challenge.val_docs:,} validation documents are scored",
-                (run.val_docs.source,),
+                Outcome.FAIL if whole is None and _tokens_allow(context, run) else Outcome.REVIEW,
+                told,
+                (run.val_docs.source, *((whole.metric.source,) if whole is not None else ())),
                 measured=Measured(int(documents.value), "documents"),
                 limit=Measured(context.challenge.val_docs, "documents"),
                 remediation="Score all documents of the validation split.",
@@ -274,7 +281,9 @@ def _from_bytes(context: Context, lines: tuple[Denominator, ...]) -> Finding | N
         return None
     full = [row for row in context.challenge.streams if row.family == line.family and row.status == "canonical"]
     count = line.tokens.count
-    nearest = min(full, key=lambda row: abs(row.val_tokens - count), default=None)
+    # A part is near no whole set's count: which of the family's vocabularies it is, the bytes per token tell. A known part has its own.
+    ratio = next((row.bytes_per_token for row in context.challenge.streams if row.val_tokens == count), line.ratio)
+    nearest = min(full, key=lambda row: abs(row.bytes_per_token - ratio), default=None)
     if nearest is None:
         return _short(context, lines) if line.total < context.challenge.val_bytes else None
     few = count < WHOLE * min(row.val_tokens for row in full)
@@ -283,7 +292,7 @@ def _from_bytes(context: Context, lines: tuple[Denominator, ...]) -> Finding | N
         return _short(context, lines) if line.deviation is not None and line.deviation < 0 else None
     return Finding(
         Outcome.FAIL,
-        f"{count:,} tokens are scored; with this tokenizer ({line.family}) the whole set has {nearest.val_tokens:,}",
+        f"{count:,} tokens are scored; with this tokenizer ({line.family}) the whole set has about {nearest.val_tokens / 1e6:.1f} million",
         evidence(lines),
         measured=Measured(count, "tokens"),
         limit=Measured(nearest.val_tokens, "tokens"),

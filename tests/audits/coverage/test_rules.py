@@ -50,6 +50,22 @@ def test_a_document_count_beside_a_full_token_count_is_for_a_human() -> None:
     assert decide("EVA001", submission(caseops(docs="41597"))).outcome is Outcome.REVIEW
 
 
+@pytest.mark.parametrize(("ratio", "outcome"), [(3.157152, Outcome.REVIEW), (3.1702, Outcome.FAIL)])
+def test_a_document_count_beside_the_whole_sets_bytes_per_token_is_for_a_human(ratio: float, outcome: Outcome) -> None:
+    decision = decide("EVA001", submission(caseops(None, ratio, "38412")))
+    assert decision.outcome is outcome
+    assert any("38,412 of 50,000" in finding.message for finding in decision.findings)
+    whole = [finding for finding in decision.findings if "whole set's bytes per token" in finding.message]
+    assert [finding.locations[1].line for finding in whole] == ([100] if outcome is Outcome.REVIEW else [])
+
+
+@pytest.mark.parametrize(("ratio", "whole"), [(3.1208, "47.9 million"), (3.4702, "43.8 million")])
+def test_the_whole_set_that_a_part_is_compared_with_has_its_vocabulary(ratio: float, whole: str) -> None:
+    decision = decide("EVA001", submission(caseops(262_144, ratio)))
+    assert decision.outcome is Outcome.FAIL
+    assert whole in decision.reason
+
+
 def test_fewer_tokens_than_the_tokenizer_has() -> None:
     assert decide("EVA001", submission(run(42, pair(1.2, 2.44), tokens=10_100_000))).outcome is Outcome.FAIL
     # another vocabulary may need fewer tokens for the whole text
