@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from audits import adaptation
+from audits.adaptation.offsets import is_offset
 from audits.claims.live import live_features, unadapted
-from audits.claims.stated import FEATURES, WORDS, Trace, asserted, denials, openly_claimed, traces
+from audits.claims.promises import KEPT, logged_epochs, order_in_code, promised_orders
+from audits.claims.stated import EPOCH, FEATURES, WORDS, Trace, denials, openly_claimed, traces
 from audits.claims.switches import logged_switch, switches
 from verifier.engine.context import Context
 from verifier.ledger.claims import HeadlineRun, headline_runs
 from verifier.program.analysis import analysis_of
 from verifier.program.queries import headline_reports, is_matched
-from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
+from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 from verifier.submission.readme import Statement
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
-_SCORE_FIRST = re.compile(r"score[-_ ]first", re.IGNORECASE)
-_EPOCH = re.compile(r"prequant_?ttt.{0,20}epoch\s{0,2}(\d{1,4})\s?/\s?(\d{1,4})", re.IGNORECASE)
 
 
 def check(context: Context) -> Decision:
     submission = context.submission
     denied = {topic: found for topic in (*FEATURES, "eval-adaptation") if (found := denials(submission, topic))}
     runs = [headline for headline in headline_runs(submission) if headline.metric is not None]
-    promises = [claim for claim in asserted(submission, "ttt") if claim.form == "json" and _SCORE_FIRST.search(claim.sentence)]
+    promises = promised_orders(submission)
     if not denied and not promises:
         return Decision.not_applicable("README and JSON deny none of the features that the rules care about")
     if not runs:
         return Decision.not_available("no log of a claimed run ends with a score, so the denials can't be compared with a run")
     findings = [finding for topic, claims in denied.items() for finding in _contradictions(context, topic, claims, runs)]
-    findings += _refuted_promises(promises, runs)
+    findings += logged_epochs(submission, promises.get("TTT001", ()), runs)
     findings += _executed(context, denied) if not findings else ()
     if findings:
         return Decision.of(findings)
     shown_off = [topic for topic in denied if _shown_off(context, topic, runs) or _never_executed(context, topic)]
     open_topics = [WORDS[topic] for topic in denied if topic not in shown_off]
-    order = _order_of_adaptation(context, promises) if promises else Outcome.PASS
-    if isinstance(order, Finding):
-        return Decision.of([order])
-    if open_topics or order is not Outcome.PASS:
+    orders = [order_in_code(context, code, claims) for code, claims in promises.items()]
+    refuted = [order for order in orders if isinstance(order, Finding)]
+    if refuted:
+        return Decision.of(refuted)
+    if open_topics or any(order is not Outcome.PASS for order in orders):
         rest = ", ".join(open_topics) or "the promised order of scoring and update"
         return Decision.not_available(
             f"neither the logs nor the code show a trace of what is denied, but nothing proves it off either ({rest})"
         )
     off = ", ".join(WORDS[topic] for topic in shown_off)
     reasons = [f"the dumps or the code of the claimed runs show it off: {off}"] if off else []
-    reasons += ["the code scores each chunk before it learns from it, as promised"] if promises else []
+    reasons += [KEPT[code] for code in promises]
     return Decision.passed("; ".join(reasons))
 
 
@@ -88,7 +87,7 @@ def _proof(context: Context, topic: str, headline: HeadlineRun, found: Sequence[
     scores plainly), so the quoted metric counts only when the dump says that the feature is on. Adaptation epochs before
     quantization are in the weights that are scored."""
     if topic == "prequant-ttt":
-        return next((trace for trace in found if _EPOCH.search(trace.label) or trace.label.endswith(":done")), None)
+        return next((trace for trace in found if EPOCH.search(trace.label) or trace.label.endswith(":done")), None)
     scored = next((trace for trace in found if trace.scored), None)
     states = [logged_switch(context.submission, headline.run, switch) for switch in switches(context.submission, topic)]
     return scored if scored is not None and any(state is not None and state[0] for state in states) else None
@@ -118,45 +117,6 @@ def _adaptation(context: Context, claims: Sequence[Statement], runs: Sequence[He
             return
 
 
-def _refuted_promises(promises: Sequence[Statement], runs: Sequence[HeadlineRun]) -> Iterator[Finding]:
-    """`score_first_ttt: true` while the only adaptation in the log runs several epochs over the validation set before any of its
-    tokens is scored."""
-    for headline in runs if promises else ():
-        if any(trace.scored for trace in traces(headline.run, headline.metric, "ttt")):
-            continue
-        epochs = [(int(found[2]), metric) for metric in headline.run.metrics if (found := _EPOCH.search(metric.label))]
-        several = [(total, metric) for total, metric in epochs if total > 1]
-        if several and not any(True for _ in traces(headline.run, headline.metric, "ttt")):
-            total, metric = several[-1]
-            promise = promises[0]
-            yield Finding(
-                Outcome.FAIL,
-                f"{promise.sentence} is stated, but the log's only adaptation is {total} epochs over the validation set before "
-                "quantization; nothing is scored before it",
-                tuple(dict.fromkeys((promise.source, several[0][1].source, metric.source))),
-                measured=Measured(total, "epochs"),
-                limit=Measured(1, "epochs"),
-                remediation="remove the flag: adaptation that precedes scoring is not score-first",
-            )
-            return
-
-
-def _order_of_adaptation(context: Context, promises: Sequence[Statement]) -> Finding | Outcome:
-    """What the program says of a promised score-first order: a contradiction, `pass`, or that it is open."""
-    rule = next(rule for rule in adaptation.RULES if rule.code == "TTT001")
-    answer = rule.decide(context)
-    cause = next((finding for finding in answer.findings if finding.outcome is Outcome.FAIL), None)
-    if cause is None:
-        return Outcome.PASS if answer.outcome in (Outcome.PASS, Outcome.INFO) else Outcome.NOT_AVAILABLE
-    return Finding(
-        Outcome.FAIL,
-        f"{promises[0].sentence[:80]} is stated, and {rule.code} finds the opposite: {cause.message[:160]}",
-        tuple(dict.fromkeys((promises[0].source, *cause.locations[:4]))),
-        cause.confidence,
-        remediation="remove the flag, or score each chunk before the update that uses it",
-    )
-
-
 def _executed(context: Context, denied: Mapping[str, Sequence[Statement]]) -> Iterator[Finding]:
     """A denial against the code that formed the claimed score. Only a score that the log prints counts: the path then ran."""
     analysis = analysis_of(context)
@@ -170,6 +130,8 @@ def _executed(context: Context, denied: Mapping[str, Sequence[Statement]]) -> It
         feature = live.get(topic)
         # Where test-time training is claimed openly, "no eval-time adaptation" speaks of another kind.
         if feature is None or openly_claimed(context.submission, topic) or openly_claimed(context.submission, "ttt"):
+            continue
+        if is_offset(feature.adapts) and openly_claimed(context.submission, "slot"):
             continue
         plain = claims[0].form != "prose" and topic != "eval-adaptation"
         yield Finding(
@@ -212,7 +174,8 @@ CLAIM_CONTRADICTED = Rule(
     ),
     example=(
         "violation: README bullet 'No TTT'; the claimed 1.0912 is the log's `final_ttt_exact`\n"
-        "legal: README bullet 'No TTT'; the dump says `ttt_enabled: False` and no line names it"
+        "legal: README bullet 'No TTT'; the dump says `ttt_enabled: False` and no line names it\n"
+        "legal: 'No TTT' beside a SLOT that the title names: an offset is no weight (SLT001 judges it)"
     ),
     settles="the log of the claimed run with the feature's switch printed, or the code path that produced the quoted metric",
     sources=(_PULL + "1405", _PULL + "1738"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from audits.adaptation.offsets import is_offset
 from verifier.evidence import Location
 from verifier.program.analysis import Analysis
 from verifier.program.events import Event, Trace
@@ -49,6 +50,10 @@ def _topics(event: Event, trace: Trace) -> Iterator[str]:
     if not event.certain or not has_source(event.tokens, "val"):
         return
     if event.kind == "update" and any(label[0] == "score" for label in event.labels):
+        if is_offset(event):
+            # The sample's own delta or bias: what denies updates of the weights is silent about it.
+            yield "eval-adaptation"
+            return
         if _leads_to_artifact(event, trace):
             yield "prequant-ttt"
         yield from _PAYLOAD_TOPICS

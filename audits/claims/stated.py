@@ -23,6 +23,8 @@ WORDS = {
     "eval-adaptation": "eval-time adaptation",
 }
 
+EPOCH = re.compile(r"prequant_?ttt.{0,20}epoch\s{0,2}(\d{1,4})\s?/\s?(\d{1,4})", re.IGNORECASE)
+"""The label of an epoch of adaptation before quantization: which of how many."""
 _PREQUANT = re.compile(r"pre-?_?quant(?:_|-| )?ttt|prequant_ttt", re.IGNORECASE)
 _MARKS = {
     "ttt": re.compile(r"(?<![a-z])ttt(?![a-z])", re.IGNORECASE),
@@ -69,9 +71,14 @@ def denials(submission: Submission, topic: str) -> tuple[Statement, ...]:
         if statement.topic == topic
         and statement.polarity is Polarity.DENIED
         and statement.form in order
-        and _OF_ANOTHER.search(statement.sentence) is None
+        and not of_another(statement)
     ]
     return tuple(sorted(found, key=lambda statement: (order[statement.form], statement.source)))
+
+
+def of_another(statement: Statement) -> bool:
+    """Whether a sentence names another pull request, or the result of an arm of an ablation."""
+    return _OF_ANOTHER.search(statement.sentence) is not None
 
 
 def openly_claimed(submission: Submission, topic: str) -> bool:
