@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from verifier.program.events import Event, Trace
-from verifier.program.queries import has_source, slice_of
+from verifier.program.queries import has_source, slice_of, updates_in
 from verifier.program.values import Choice, Data, Map, Seq, Site, Value, labels_of
 
 _COPIES = frozenset(
@@ -111,10 +111,26 @@ def _collected(trace: Trace, used: Event, weights: list[Data], kind: str) -> Con
         # Where data meets the model. Averages of weights depend on training data, too, but by way of the training alone.
         meeting = (node for node in activations if node.op not in _ARITHMETIC and any(_is_data(one, kind) for one in node.args))
         first = next(meeting, None)
-        if first is None and kind == "val" and activations:
-            first = activations[-1]
+        if first is None and kind == "val":
+            first = _behind_changes(trace, weight, start) or (activations[-1] if activations else None)
         if first is not None and first.site is not None:
             return Construction(first.site, used, used.certain, bool(steps) and ("upd", steps[-1]) in first.labels)
+    return None
+
+
+def _behind_changes(trace: Trace, weight: Data, start: int) -> Data | None:
+    """Where data meets the model in what was written, since event `start`, into a weight or the tables behind it: the first thing
+    computed from it when a hook caught it."""
+    for change in updates_in(weight.labels, trace):
+        if change.index <= start or _learns(change) or not has_source(change.tokens | change.labels, "val"):
+            continue
+        last: Data | None = None
+        for node in slice_of(Seq("tuple", change.values), 3000):
+            if node.site is None or not _is_activation(node, "val") or _is_copy(node):
+                continue
+            if any(_is_data(one, "val") for one in node.args):
+                return last if node.op == "hooked" and last is not None else node
+            last = node
     return None
 
 

@@ -54,6 +54,20 @@ def test_ways_to_set_variables(lines: str | tuple[str, ...]) -> None:
     assert command.arguments == ()
 
 
+def test_settings_that_the_text_names() -> None:
+    page = read(
+        "# Title\n\nRun it with `EVAL_ONLY=1`\nand `RATE=0.5`.\n\n| Variable | Purpose |\n|---|---|\n| `TRACE=1` | prints |\n\n"
+        "- `WIDTH=$SIZE` and `LAMBDA=<float>`, x=3, --steps=4\n\n```bash\nSEED=42 python train_gpt.py\n```\n"
+    )
+    named = [(found.name, found.value, found.literal, found.source.line) for found in page.settings]
+    assert named == [
+        ("EVAL_ONLY", "1", True, 3),
+        ("RATE", "0.5", True, 4),
+        ("TRACE", "1", True, 8),
+        ("WIDTH", "$SIZE", False, 10),
+    ]
+
+
 def test_loop_over_seeds() -> None:
     (command,) = bash("for seed in 42 1337 2024; do", "  SEED=$seed torchrun --nproc_per_node=8 train_gpt.py", "done").commands
     assert command.seeds == (42, 1337, 2024)

@@ -138,6 +138,10 @@ class Analysis:
         }
         return self._execute(self.config | settings, Witness(dict.fromkeys(sorted(held), True)))
 
+    def under(self, settings: dict[str, str]) -> Trace:
+        """The execution with these settings instead of the run's."""
+        return self._execute(self.config | settings, self.witness)
+
     def _execute(self, config: dict[str, str], witness: Witness) -> Trace:
         main, texts = _texts(self.submission, self.trees)
         assert main is not None

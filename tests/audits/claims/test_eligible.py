@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from audits.claims import RULES
 from fixtures.program.editing import edited
 from fixtures.record import Record, files_of, val_loss
-from fixtures.script import TRAIN_GPT
 from tests.program.judge import CHALLENGE, MemorySource
 from verifier.engine.context import Context
 from verifier.rule import Decision, Outcome

@@ -113,3 +113,5 @@ class Readme:
     facts: tuple[Fact, ...]
     """Numbers in headings, bullets and prose with a recognisable meaning: val_bpb, val_loss, bytes_total, seconds, std."""
     problems: tuple[Problem, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    """Settings that the text names outside of commands."""

@@ -7,6 +7,7 @@ from verifier.submission.readme.blocks import read_page
 from verifier.submission.readme.commands import read_run_commands
 from verifier.submission.readme.model import Readme
 from verifier.submission.readme.numbers import read_numbers
+from verifier.submission.readme.settings import read_named_settings
 from verifier.submission.readme.statements import statements_of_page
 from verifier.submission.readme.tables import read_tables
 
@@ -21,4 +22,5 @@ def read_readme(path: str, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Read
         statements=statements_of_page(page),
         facts=read_numbers(page),
         problems=page.problems,
+        settings=read_named_settings(page),
     )
