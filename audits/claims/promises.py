@@ -20,11 +20,17 @@ KEPT = {
 """What a promise amounts to when the rule that knows the order has nothing against it."""
 _SCORE_FIRST = re.compile(r"score[-_ ]first", re.IGNORECASE)
 _SLOT_ORDER = re.compile(
-    r"\bSLOT (?:is |\()(?:strictly |fully )?score[- ]first|\bscore[-_ ]first[-_ ]SLOT\b|\bslot[-_]score[-_]first"
-    r"|\bSLOT\b(?:(?!\b(?:no|not|never|without)\b)[^.;,+|&]){0,60}\balready[- ](?:scored|evaluated)\b",
+    r"\bSLOT (?:is |\()?(?:strictly |fully )?score[- ]first(?! TTT)|\bscore[-_ ]first[-_ ]SLOT\b|\bslot[-_]score[-_]first",
     re.IGNORECASE,
 )
 """What binds the order to SLOT: in "SLOT + score-first TTT" it is another part's."""
+_SCORED_ONLY = re.compile(
+    r"\b(?:SLOT|delta|offset)\b(?:(?!\b(?:no|not|never|without)\b)[^.;,+|&]){0,60}\balready[- ](?:scored|evaluated)\b",
+    re.IGNORECASE,
+)
+"""That the offset is fitted on what was scored before: a fact, not a name for the method."""
+_OWN_MEANING = re.compile(r"no_grad|frozen|hidden states", re.IGNORECASE)
+"""What "score-first SLOT" often stands for: that the hidden states are formed before the fit."""
 _PHASE = re.compile(r"(?<=[.!?;])\s+|[;+\n]|\bthen\b|\bfollowed by\b", re.IGNORECASE)
 _EPOCHS = re.compile(r"\b(?:[2-9]|\d{2,3})[- ]?epochs?\b|\bmulti-?epoch\b", re.IGNORECASE)
 _BY_CHUNK = re.compile(r"chunk|per[- ]doc", re.IGNORECASE)
@@ -37,11 +43,11 @@ def promised_orders(submission: Submission) -> dict[str, tuple[Statement, ...]]:
     slot = [
         claim
         for claim in asserted(submission, "slot")
-        if claim.form != "table" and _SLOT_ORDER.search(claim.sentence) and not of_another(claim)
+        if claim.form != "table" and not of_another(claim) and (_SLOT_ORDER.search(claim.sentence) or _tells_fact(claim))
     ]
     found = {
         "TTT001": tuple(sorted(ttt, key=lambda claim: not _is_flag(submission, claim))),
-        "SLT001": tuple(sorted(slot, key=lambda claim: claim.form == "prose")),
+        "SLT001": tuple(sorted(slot, key=lambda claim: (not _tells_fact(claim), claim.form == "prose"))),
     }
     return {code: claims for code, claims in found.items() if claims}
 
@@ -57,7 +63,7 @@ def logged_epochs(submission: Submission, promises: Sequence[Statement], runs: S
         if several and not any(True for _ in traces(headline.run, headline.metric, "ttt")):
             total, metric = several[-1]
             promise = promises[0]
-            outcome, told = _severity(submission, promise)
+            outcome, told = _severity(submission, promises)
             yield Finding(
                 outcome,
                 f"{promise.sentence} is stated, but the log's only adaptation is {total} epochs over the validation set before "
@@ -77,7 +83,7 @@ def order_in_code(context: Context, code: str, promises: Sequence[Statement]) ->
     cause = next((finding for finding in answer.findings if finding.outcome is Outcome.FAIL), None)
     if cause is None:
         return Outcome.PASS if answer.outcome in (Outcome.PASS, Outcome.INFO) else Outcome.NOT_AVAILABLE
-    outcome, told = _severity(context.submission, promises[0])
+    outcome, told = _severity(context.submission, promises)
     return Finding(
         outcome,
         f'"{promises[0].sentence[:80]}" is stated, and {rule.code} finds the opposite: {cause.message[:160]}{told}',
@@ -87,13 +93,21 @@ def order_in_code(context: Context, code: str, promises: Sequence[Statement]) ->
     )
 
 
-def _severity(submission: Submission, promise: Statement) -> tuple[Outcome, str]:
+def _severity(submission: Submission, promises: Sequence[Statement]) -> tuple[Outcome, str]:
     """A flag or a plain statement is refuted; prose may mean another thing, and a text that tells what it does denies nothing."""
-    if _is_flag(submission, promise):
-        return Outcome.FAIL, ""
+    promise = promises[0]
+    if _is_flag(submission, promise) or _tells_fact(promise):
+        return (Outcome.REVIEW if promise.form == "prose" else Outcome.FAIL), ""
+    meant = next((one for one in promises if one.topic == "slot" and _OWN_MEANING.search(one.sentence)), None)
+    if meant is not None:
+        return Outcome.REVIEW, f'; what is meant may be "{meant.sentence[:80]}"'
     if promise.form == "json" and _tells_of_epochs(submission, promise):
         return Outcome.REVIEW, "; the text itself tells of an adaptation over several epochs beside what it calls score-first"
     return (Outcome.REVIEW if promise.form == "prose" else Outcome.FAIL), ""
+
+
+def _tells_fact(claim: Statement) -> bool:
+    return claim.topic == "slot" and _SCORED_ONLY.search(claim.sentence) is not None
 
 
 def _is_flag(submission: Submission, promise: Statement) -> bool:

@@ -92,9 +92,10 @@ class TestOffsets:
     @pytest.mark.parametrize(
         "promise",
         [
-            "**SLOT is score-first**: the hidden states come first",
+            "**SLOT is score-first**: each chunk before its shift",
             "SLOT (score-first), six steps",
             "SLOT fits its shift on already-scored tokens only",
+            "Delta is fitted on already-evaluated tokens only",
         ],
     )
     def test_a_promised_order_of_slot_is_refuted(self, promise: str) -> None:
@@ -109,11 +110,19 @@ class TestOffsets:
         [
             "SLOT: a shift of the hidden states, six steps",
             "SLOT + score-first TTT",
+            "SLOT score-first TTT",
             "SLOT is not fitted on already-scored tokens",
         ],
     )
     def test_other_words_promise_no_order_of_slot(self, text: str) -> None:
         assert decide(_SLOT, text).outcome is Outcome.NOT_APPLICABLE
+
+    @pytest.mark.parametrize(
+        ("fact", "outcome"), [((), Outcome.REVIEW), (("The delta adapts on already-scored tokens only",), Outcome.FAIL)]
+    )
+    def test_score_first_may_be_said_of_the_hidden_states(self, fact: tuple[str, ...], outcome: Outcome) -> None:
+        decision = decide(_SLOT, "Score-first SLOT", "SLOT is score-first: hidden states under `no_grad` come first", *fact)
+        assert decision.outcome is outcome, decision.reason
 
     def test_a_promise_that_the_code_keeps(self) -> None:
         assert decide(_PLAIN_EVALUATION, "SLOT is score-first").outcome is Outcome.PASS

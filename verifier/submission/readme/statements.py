@@ -34,7 +34,12 @@ _TOPICS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
     ("ttt", re.compile(r"(?<![-\w])(?:TTT|test[- ]time training)\b(?![_/=])", re.IGNORECASE)),
-    ("slot", re.compile(r"(?<![-\w])SLOT\b(?!s)")),
+    (
+        "slot",
+        re.compile(
+            r"(?<![-\w])SLOT\b(?!s)|\b[Dd]elta (?:operates|adapts|is (?:optimi[sz]ed|fitted|trained)) on already[- ](?:scored|evaluated)\b"
+        ),
+    ),
     (
         "ngram",
         re.compile(
