@@ -85,7 +85,7 @@ def _is_apart(context: Context, other: Metric, causes: list[Finding]) -> bool:
     from was followed, and no blamed line is among it. Where learning is blamed, the lines that learn count: both scores may be
     formed by one evaluation function."""
     analysis = analysis_of(context)
-    if not analysis.available:
+    if not analysis.available or analysis.unentered:
         return False
     trace = analysis.run
     reports = reports_printing(trace, other.source.excerpt)

@@ -146,6 +146,8 @@ def test_a_log_that_shows_what_the_script_never_calls(
     made = record(adapting(functions, evaluation), log_lines=((anchor, line),))
     answer = result_of(judge(made, "TTT001"), "TTT001")
     assert answer.outcome is outcome, answer.reason
+    # Of no other score of such a log is it known how it was formed.
+    assert result_of(judge(made, "CLM008"), "CLM008").outcome not in (Outcome.FAIL, Outcome.REVIEW)
 
 
 def test_weights_of_a_run_that_trains_nothing_are_not_cleared() -> None:
