@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from audits.adaptation.branches import exclude_each_other
 from audits.adaptation.headline import Headline, headline_of, validation_scores
+from audits.adaptation.offsets import is_offset
 from audits.adaptation.spans import are_one_stretch, is_shown_shared, lie_apart, lies_before_what_counts
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
@@ -35,6 +36,8 @@ class Use:
     relation: str
     shown: bool = True
     """Whether the learned tokens are shown to be among the scored ones: the relation says what labels allow."""
+    offset: bool = False
+    """Whether the update changes nothing but tensors that are added to what the model computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,13 @@ def _collect(analysis: Analysis, trace: Trace, *, assumed: bool) -> Adaptation:
         ):
             relation = SAME
         found.append((update, score, relation))
+    updates = {update.index: update for update, _, _ in found}
+    offsets = {index: is_offset(update, loss_behind(update, trace)) for index, update in updates.items()}
     uses = []
     for update, score, relation in found:
         report, sure = headline.behind(score, [other for one, other, _ in found if one is update])
         shown = _is_shown(update, score, relation, trace) and not _dropped(trace, update, score)
-        uses.append(Use(update, score, report, sure, relation, shown))
+        uses.append(Use(update, score, report, sure, relation, shown, offsets[update.index]))
     return Adaptation(trace, headline, tuple(uses), _descents(trace, headline), assumed)
 
 
@@ -133,7 +138,7 @@ def _descents(trace: Trace, headline: Headline) -> tuple[Use, ...]:
             for node in slice_of(score.values[1], _NODES):
                 event = gradients.get(node.site) if node.op in _GRADIENTS and node.site is not None else None
                 if event is not None and event.index < score.index and relation_of(event, score) == SAME:
-                    found.append(Use(event, score, *headline.behind(score, [score]), SAME))
+                    found.append(Use(event, score, *headline.behind(score, [score]), SAME, offset=is_offset(event, None, node)))
                     break
     return tuple(found)
 

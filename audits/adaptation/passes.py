@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from audits.adaptation.findings import chain, findings_of, review_scores
 from audits.adaptation.headline import cleared, is_sure, unanswered
-from audits.adaptation.offsets import is_offset
 from audits.adaptation.order import SAME, Adaptation, adaptations_of
 from audits.adaptation.rescoring import is_second_pass
 from audits.adaptation.tables import table_uses
@@ -92,7 +91,7 @@ def check_rescoring(context: Context) -> Decision:
     if missing is not None:
         return missing
     for adaptation in adaptations_of(context):
-        again = [use for use in adaptation.forbidden if not is_offset(use.update) and is_second_pass(adaptation, use)]
+        again = [use for use in adaptation.forbidden if not use.offset and is_second_pass(adaptation, use)]
         tables = [use for use in table_uses(adaptation, context) if use.relation != SAME]
         findings = (
             *findings_of(again, adaptation, context, _WEIGHTS_AGAIN, _FIRST_SCORE),

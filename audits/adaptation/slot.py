@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from audits.adaptation.findings import chain, findings_of, review_scores
 from audits.adaptation.headline import cleared, unanswered
-from audits.adaptation.offsets import is_offset, may_fit_context_only
+from audits.adaptation.offsets import may_fit_context_only
 from audits.adaptation.order import EARLIER, Adaptation, Use, adaptations_of, loss_behind
 from audits.adaptation.own_targets import reads_own_targets
 from verifier.engine.context import Context
@@ -36,7 +36,7 @@ def _findings(adaptation: Adaptation, context: Context) -> tuple[Finding, ...]:
     same: list[Use] = []
     apart: dict[Site, Use] = {}
     for use in (*adaptation.uses, *adaptation.descents):
-        if is_offset(use.update):
+        if use.offset:
             loss = loss_behind(use.update, adaptation.trace)
             if use.relation == EARLIER or may_fit_context_only(analysis, use.update, loss):
                 apart.setdefault(use.update.site, use)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from audits.adaptation.findings import chain, findings_of
 from audits.adaptation.headline import cleared, unanswered
-from audits.adaptation.offsets import is_offset
 from audits.adaptation.order import EARLIER, SAME, Adaptation, Use, adaptations_of, relation_of
 from audits.adaptation.rescoring import is_second_pass
 from audits.adaptation.tables import table_uses
@@ -33,8 +32,8 @@ def check_order(context: Context) -> Decision:
         shipped = {use.update.index for use in _shipped(adaptation)}
         uses = [
             use
-            for use in adaptation.forbidden
-            if not is_offset(use.update) and use.update.index not in shipped and not is_second_pass(adaptation, use)
+            for use in (*adaptation.forbidden, *adaptation.descents)
+            if not use.offset and use.update.index not in shipped and not is_second_pass(adaptation, use)
         ]
         tables = [use for use in table_uses(adaptation, context) if use.relation == SAME]
         findings = (
