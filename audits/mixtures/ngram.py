@@ -8,6 +8,7 @@ from audits.mixtures.counts import count_ratios, folded_lookups
 from audits.mixtures.flow import Flow
 from audits.mixtures.gates import target_gates
 from audits.mixtures.judging import accuse, judge
+from audits.mixtures.own_weights import own_weights
 from audits.mixtures.peeking import peeking_loops
 from verifier.engine.context import Context
 from verifier.program.analysis import Analysis
@@ -66,6 +67,17 @@ def _target_gates(context: Context, analysis: Analysis, flow: Flow) -> list[Find
             message = "a value that is read at the realized target enters its own score"
         events = (*(gate.lookup.events if gate.lookup is not None else ()), *flow.reports[:1])
         found.append(accuse(analysis, flow, message, (gate.place.site, gate.meets.site), events, fix, gate.doubt))
+    for own in own_weights(flow):
+        message = (
+            "the weight of an expert is computed from the score of the very token that is predicted: how much of the expert enters "
+            "is decided with the answer at hand, and no other token's share is formed with that weight"
+        )
+        if own.gate:
+            message = (
+                "whether an expert is mixed in is decided by the score, or the expert's probability, of the very token that is "
+                "predicted: for other tokens another mixture would be formed"
+            )
+        found.append(accuse(analysis, flow, message, (own.place.site, own.mixture.site), flow.reports[:1], fix))
     for loop in peeking_loops(context, analysis, flow):
         message = (
             f"`{loop.function}` writes what it proposes for a position (`{loop.output}`) only when the token at that very position has a "
@@ -98,11 +110,14 @@ TARGET_GATE = Rule(
     name="target-dependent-gate",
     level=Level.ERROR,
     summary="whether or how much an expert or boost fires depends on properties of the token being predicted",
-    why="A gate that looks at the answer (is the target a word start?) tells the predictor something the decoder cannot know.",
+    why="A gate that looks at the answer (is the target a word start? did the model give it little? has the table counted it?) tells the "
+    "predictor something the decoder cannot know: with every candidate's own gate the shares no longer sum to one.",
     example="violation: gate = is_word_start[target]; logp += gate * boost\n"
-    "legal: gate = is_word_end[previous_token]; logp = log_softmax(logits + gate * boost)",
-    settles="the inputs of the gate: only tokens before the target may enter",
-    sources=(_PULL + "2018", _PULL + "2041", _PULL + "2118"),
+    "violation: a = min(1, nll[target] / 5); p = (1 - a) * p_model[target] + a * p_ngram[target]\n"
+    "legal: gate = is_word_end[previous_token]; logp = log_softmax(logits + gate * boost)\n"
+    "legal: a = entropy(p_model) / 5, or a weight by how often the context was counted",
+    settles="the inputs of the gate or weight: only tokens before the target, and whole distributions, may enter",
+    sources=(_PULL + "2018", _PULL + "2041", _PULL + "2118", _PULL + "738", _PULL + "1026"),
     check=check_gate,
 )
 

@@ -185,11 +185,12 @@ class Expressions(Subscripts):
         return result
 
     def _conditional(self, node: ast.IfExp, scope: Scope) -> Value:
-        truth = self.truth(self.evaluate(node.test, scope))
+        condition = self.evaluate(node.test, scope)
+        truth = self.truth(condition)
         if truth is not None:
             return self.evaluate(node.body if truth else node.orelse, scope)
         first, second = self.evaluate(node.body, scope), self.evaluate(node.orelse, scope)
-        return join(first, second, self.site(node, scope))
+        return join(first, second, self.site(node, scope), condition)
 
     def _lambda(self, node: ast.Lambda, scope: Scope) -> Value:
         defaults = self.defaults_of(node.args, scope)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from verifier.program.definitions import Definitions, source_text
 from verifier.program.queries import has_source
-from verifier.program.scope import Scope
+from verifier.program.scope import Scope, rejoin
 from verifier.program.values import (
     UNSET,
     Data,
@@ -144,18 +144,20 @@ class Loops(Definitions):
                     element = Seq("tuple", (Data("loopvar", (), frozenset({label}), site), element), True)
                 self.assign(node.target, element, scope)
                 outcome = self.execute(node.body, scope)
+                rejoin(scope, CONTINUE, start)
             finally:
                 state.loops.pop()
                 state.grad = grad
             ended = outcome if outcome in (BREAK, RETURN, RAISE) else ""
 
-        outside, around = state.grad, len(state.loops) + 1
+        outside, around, start = state.grad, len(state.loops) + 1, len(scope.left)
         call = wrapper.args[0] if wrapper is not None else node.iter
         values = self.consume(call, generator, take, scope)
         if not count:
             if wrapper is not None and _name(wrapper.func) == "enumerate":
                 values = self.data("enumerate", (values,), site)
             return None, values
+        rejoin(scope, BREAK, start)
         if ended in (RETURN, RAISE):
             return ended, None
         return (NEXT if ended else self.execute(node.orelse, scope)), None
@@ -183,7 +185,7 @@ class Loops(Definitions):
         carried: Sequence[str],
         scope: Scope,
     ) -> str:
-        broke = False
+        broke, start = False, len(scope.left)
         cursors = _cursor_names(node) if carried else frozenset()
         for ordinal, element in enumerate(elements, 1):
             label = ("loop", key, ordinal)
@@ -199,6 +201,7 @@ class Loops(Definitions):
                     if truth is False:
                         break
                 outcome = self.execute(node.body, scope)
+                rejoin(scope, CONTINUE, start)
             finally:
                 self.state.loops.pop()
             if outcome == BREAK:
@@ -207,7 +210,9 @@ class Loops(Definitions):
             if outcome in (RETURN, RAISE):
                 # Leaves on the first pass for certain.
                 return outcome
-        return NEXT if broke else self.execute(node.orelse, scope)
+        finished = NEXT if broke else self.execute(node.orelse, scope)
+        rejoin(scope, BREAK, start)
+        return finished
 
     def _widen(
         self, node: Loop, carried: Sequence[str], cursors: frozenset[str], label: tuple[str, int, int],

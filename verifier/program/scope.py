@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from verifier.program.values import Site, Value, join
+
+
+class Left(NamedTuple):
+    """A path that leaves an iteration: how (`break`, `continue`), the names that it has bound, and the condition that it depends on."""
+
+    outcome: str
+    names: dict[str, Value]
+    condition: Value
 
 
 class Scope:
     """Names to values. `parent` is the enclosing scope for look-ups; class bodies are skipped by functions inside them."""
 
-    __slots__ = ("consumer", "module", "names", "outer", "parent", "returns", "yielded", "yields")
+    __slots__ = ("consumer", "left", "module", "names", "outer", "parent", "returns", "yielded", "yields")
 
     def __init__(self, module: ModuleText, parent: Scope | None = None) -> None:
         self.module = module
@@ -18,6 +27,8 @@ class Scope:
         self.names: dict[str, Value] = {}
         self.outer: dict[str, Scope] = {}
         """Names declared `global` or `nonlocal`, with the scope they live in."""
+        self.left: list[Left] = []
+        """Where an iteration of the loops around the current statement may have been left."""
         self.returns: list[Value] = []
         self.yields: list[Value] = []
         self.yielded: int | None = None
@@ -63,13 +74,23 @@ class ModuleText:
         return found
 
 
-def join_names(first: dict[str, Value], second: dict[str, Value]) -> dict[str, Value]:
-    """The names after two paths meet; a name that only one path binds keeps that value."""
+def join_names(first: dict[str, Value], second: dict[str, Value], chosen: Value | None = None) -> dict[str, Value]:
+    """The names after two paths meet; a name that only one path binds keeps that value. `chosen`: the condition of the first."""
     joined = dict(first)
     for name, value in second.items():
         known = joined.get(name)
-        joined[name] = value if known is None or known is value else join(known, value)
+        joined[name] = value if known is None or known is value else join(known, value, chosen=chosen)
     return joined
+
+
+def rejoin(scope: Scope, outcome: str, start: int) -> None:
+    """Names that paths have bound which left an iteration in this way, at the place where they meet the others again."""
+    meeting = [one for one in scope.left[start:] if one.outcome == outcome]
+    scope.left[start:] = [one for one in scope.left[start:] if one.outcome != outcome]
+    for left in meeting:
+        for name, value in left.names.items():
+            known = scope.names.get(name)
+            scope.names[name] = value if known is None or known is value else join(value, known, chosen=left.condition)
 
 
 def scope_of(site: Site) -> Scope:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from verifier.program.definitions import source_text
 from verifier.program.events import Guard
 from verifier.program.loops import BREAK, CONTINUE, NEXT, RAISE, RETURN, Loops
-from verifier.program.scope import Scope, join_names
+from verifier.program.scope import Left, Scope, join_names
 from verifier.program.values import (
     NO_LABELS,
     NONE,
@@ -108,14 +108,18 @@ class Statements(Loops):
         first = self.execute(node.body, scope)
         self.unfork(mark)
         after, scope.names = scope.names, before
-        second = NEXT
+        if first in (BREAK, CONTINUE):
+            scope.left.append(Left(first, _bound_since(before, after), condition))
+        second, start = NEXT, dict(before) if node.orelse else before
         other = Guard(site, text, False, labels, untold)
         if node.orelse:
             mark = self.fork(other)
             second = self.execute(node.orelse, scope)
             self.unfork(mark)
+        if second in (BREAK, CONTINUE):
+            scope.left.append(Left(second, _bound_since(start, scope.names), condition))
         if first == NEXT and second == NEXT:
-            scope.names = join_names(after, scope.names)
+            scope.names = join_names(after, scope.names, condition)
             return NEXT
         if first != NEXT and second != NEXT:
             return first if first == second else _weaker(first, second)
@@ -318,6 +322,11 @@ def _weaker(first: str, second: str) -> str:
         if outcome in (first, second):
             return outcome
     return RAISE
+
+
+def _bound_since(before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Value]:
+    """The names that were bound to something else."""
+    return {name: value for name, value in after.items() if before.get(name) is not value}
 
 
 def _grad_mode(value: Value) -> bool | None:

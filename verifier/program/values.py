@@ -58,10 +58,10 @@ class Data(Value):
     `labels` of tensors that are changed in place grow; nodes computed before the change keep theirs. `owner` is the instance
     (a model) whose parameter or buffer this is. `filled` holds what was put into a place, as (serial, value, line): the graph's edges
     through changes in place; a reader with a lower serial came before. `inner` belongs to `summary:` nodes: the callee's own result, in terms of its
-    parameters.
+    parameters. `chosen` belongs to the `join` of two paths: the condition that decided between them, when it was not known.
     """
 
-    __slots__ = ("args", "const", "filled", "inner", "labels", "names", "op", "owner", "serial", "site")
+    __slots__ = ("args", "chosen", "const", "filled", "inner", "labels", "names", "op", "owner", "serial", "site")
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Data(Value):
         self.const = const
         self.names = names
         self.inner: Value | None = None
+        self.chosen: Value | None = None
         self.filled: tuple[tuple[int, Value, Site], ...] = ()
         self.owner: Instance | None = None
         self.serial = serial
@@ -309,14 +310,16 @@ def join_labels(values: Iterable[Value]) -> Labels:
     return _union(NO_LABELS, values, 0)
 
 
-def join(first: Value, second: Value, site: Site | None = None) -> Value:
-    """The value after two paths meet."""
+def join(first: Value, second: Value, site: Site | None = None, chosen: Value | None = None) -> Value:
+    """The value after two paths meet; `chosen` is the condition under which it is the first."""
     if first is second:
         return first
     if type(first) is Data and type(second) is Data:
         if first.known and second.known and _same_constant(first.const, second.const):
             return first if second.labels <= first.labels else constant(first.const, first.site, first.labels | second.labels)
-        return Data("join", (first, second), join_labels((first, second)), site)
+        node = Data("join", (first, second), join_labels((first, second)), site)
+        node.chosen = chosen
+        return node
     alternatives: list[Value] = []
     for value in (first, second):
         for one in value.alternatives if type(value) is Choice else (value,):
