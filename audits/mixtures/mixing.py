@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from audits.mixtures.byte_mixtures import native_mixtures, spread_scores
+from audits.mixtures.byte_mixtures import native_mixtures, spelled_mixtures, spread_scores
 from audits.mixtures.counts import count_ratios
 from audits.mixtures.distributions import unfollowed_score
 from audits.mixtures.excesses import excesses, shrunk_losses
@@ -94,7 +94,7 @@ def check_bytes(context: Context) -> Decision:
     return judge(
         context,
         _byte_mixtures,
-        "no token probability behind the headline metric is spread over the bytes of its token and mixed byte by byte",
+        "no token probability behind the headline metric is mixed with what a byte model gives to the bytes of that token",
     )
 
 
@@ -108,6 +108,13 @@ def _byte_mixtures(context: Context, analysis: Analysis, flow: Flow) -> list[Fin
         )
         sites = (spread.length.site, spread.quotient.site, spread.logarithm.site)
         found.append(accuse(analysis, flow, message, sites, flow.reports[:1], fix))
+    for spelled in spelled_mixtures(flow):
+        message = (
+            "the probability that a byte model gives to the byte string of the realized token is mixed with the model's probability of "
+            "that one token: no other token's string, and no other spelling, is given its share"
+        )
+        sites = (spelled.piece.site, spelled.key.site, spelled.logarithm.site)
+        found.append(accuse(analysis, flow, message, sites, flow.reports[:1], fix, spelled.doubt))
     for native in native_mixtures(context, analysis, flow):
         message = (
             f"the C function `{native.call.function.name}` spreads each target's loss over the bytes of that target and takes the "
@@ -147,12 +154,15 @@ BYTE_MIXTURE = Rule(
     name="byte-mixture-unnormalized",
     level=Level.ERROR,
     summary="a byte-level mixer scores the realized byte string of the realized token, not a distribution over tokens",
-    why="Spreading the token's log-probability over its bytes and mixing byte by byte uses the realized tokenization as side "
-    "information: other byte strings and other segmentations never receive their share of the mass.",
+    why="Spreading the token's log-probability over its bytes and mixing byte by byte, or mixing it with the probability of its byte "
+    "string, uses the realized tokenization as side information: other byte strings and other segmentations never receive their share "
+    "of the mass, and the strings of all tokens (`a`, `ab`, `abc`) have shares that need not sum to one.",
     example="violation: for b in bytes_of(target): p = lam * ppm(b | history) + (1 - lam) * p_token ** (1 / n)\n"
+    "violation: p = lam * p_token[target] + (1 - lam) * prod(ppm(b | history) for b in bytes_of(target))\n"
+    "legal: q[v] = prod(ppm(b | history) for b in bytes_of(v)) for every token v; p = lam * p_token + (1 - lam) * q / q.sum()\n"
     "legal: a byte model with a normalized distribution over the 256 bytes at each position, scored alone",
     settles="whether the per-token probabilities that the mixer implies sum to one over all tokens",
-    sources=(_PULL + "1835", _PULL + "1991", _PULL + "2083", _PULL + "2098"),
+    sources=(_PULL + "1835", _PULL + "1991", _PULL + "2083", _PULL + "2098", _PULL + "1873"),
     check=check_bytes,
 )
 NOT_NORMALIZED = Rule(
