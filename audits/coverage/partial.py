@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from audits.coverage.cut_stream import Cut, cut_of_stream, gathered_part, whole_stream
 from audits.coverage.dependence import WHOLE
 from audits.coverage.early_end import EarlyEnd, early_end_of
+from audits.coverage.one_share import share_of_one_process
 from audits.coverage.progress import stopped_counter
+from audits.coverage.scored_loops import headline_losses
 from audits.coverage.windows import NOT_COVERED, coverage_of
 from audits.denominator.headlines import alike, describe_pair, evidence, headline_bytes
 from verifier.engine.context import Context
 from verifier.evidence import Number
-from verifier.ledger.claims import headline_runs
+from verifier.ledger.claims import claimed_runs, headline_runs
 from verifier.ledger.denominator import Denominator, Stream, read_tokens
 from verifier.program.analysis import analysis_of
+from verifier.program.queries import headline_reports
 from verifier.rule import Confidence, Decision, Finding, Level, Measured, Outcome, Rule
 from verifier.submission.logs.model import Metric, Run, Value
 
@@ -40,6 +43,9 @@ def check(context: Context) -> Decision:
     counted = _from_counter(context) if not exact else None
     if counted is not None:
         return Decision.of([*decision.findings, counted])
+    shared = _from_one_process(context) if not exact else None
+    if shared is not None:
+        return Decision.of([*decision.findings, shared])
     return _by_loops(context, decision, exact)
 
 
@@ -58,6 +64,26 @@ def _from_counter(context: Context) -> Finding | None:
         Measured(counter.reached, "rounds"),
         Measured(counter.total, "rounds"),
         remediation="Score all documents of the validation split.",
+    )
+
+
+def _from_one_process(context: Context) -> Finding | None:
+    """Windows are shared out to processes, and the losses on one share reach the headline without a sum over the processes."""
+    sizes = {run.world_size.text for run in claimed_runs(context.submission) if run.world_size is not None}
+    analysis = analysis_of(context)
+    if not sizes or "1" in sizes or not analysis.available:
+        return None
+    reports = headline_reports(analysis.run, context.submission)
+    share = share_of_one_process(analysis, reports, headline_losses(analysis))
+    if share is None:
+        return None
+    return Finding(
+        Outcome.REVIEW,
+        f"each of {min(sizes)} processes scores its share of the windows, and nothing was seen to put together the losses that the headline"
+        " is formed from: it may cover one process's share. The number of scored targets would tell",
+        tuple(dict.fromkeys(analysis.location(site) for site in (share.cut, share.loss, share.printed))),
+        Confidence.MEDIUM,
+        remediation="Sum the losses, targets and bytes over all processes before the score is formed.",
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
+from collections.abc import Sequence
 
+from audits.coverage.one_share import share_of_one_process
 from audits.unexamined import needs_execution
 from verifier.engine.context import Context
 from verifier.ledger.claims import claimed_runs
-from verifier.program.analysis import Analysis, ProgramText, analysis_of
+from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Event
 from verifier.program.queries import events_behind, has_source, headline_reports, scores_of, slice_of
 from verifier.program.values import Data, Seq, Site, Value, is_scored, labels_of
@@ -20,9 +20,6 @@ _POSITIONS = frozenset(
 )
 _COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!=", ".lt", ".le", ".gt", ".ge", ".eq", ".ne"})
 _COUNTS = frozenset({"index", "slice", "len", "element", "loopvar", ".sum", ".item", ".numel", ".size", "attr:shape"})
-_GATHERS = frozenset(
-    {"all_reduce", "reduce", "all_gather", "all_gather_object", "all_gather_into_tensor", "gather", "reduce_tensor"}
-)
 _REMEDY = "Report the sum of -log p over every target, once, divided by their number (and by ln 2 times their bytes)."
 
 
@@ -39,7 +36,7 @@ def check(context: Context) -> Decision:
         _smoothed(analysis, losses)
         or _weighted(analysis, reports)
         or _skipped(analysis, losses)
-        or _one_process(analysis, context, losses)
+        or _one_process(analysis, context, reports, losses)
     )
     if finding is not None:
         return Decision.of([finding])
@@ -134,60 +131,16 @@ def _by_outcome(node: Data) -> bool:
     return any(label[0] == "score" for one in node.args for label in labels_of(one))
 
 
-def _one_process(analysis: Analysis, context: Context, losses: list[Event]) -> Finding | None:
+def _one_process(analysis: Analysis, context: Context, reports: Sequence[Event], losses: list[Event]) -> Finding | None:
     """Windows are shared out to ranks and nothing puts the sums together again."""
     sizes = {run.world_size.text for run in claimed_runs(context.submission) if run.world_size is not None}
     if not sizes or "1" in sizes:
         return None
-    loss = losses[-1]
-    functions = list(_functions_around(analysis, loss))
-    shares = next((site for text, function in functions[:-1] or functions if (site := _shares(text, function)) is not None), None)
-    if shares is None or any(_gathers(analysis, function) for _, function in functions):
+    share = share_of_one_process(analysis, reports, losses)
+    if share is None:
         return None
     message = "each process scores its share of the validation set, and the sums are never put together: the headline is one rank's value"
-    return _finding(analysis, False, message, [shares, loss.site])
-
-
-def _functions_around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    for site in (loss.site, *reversed(loss.stack)):
-        for text in analysis.trees:
-            if (text.path, text.layer) == (site.path, site.layer):
-                for node in text.parsed.nodes:
-                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno <= site.line <= (
-                        node.end_lineno or 0
-                    ):
-                        yield text, node
-
-
-def _shares(text: ProgramText, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Site | None:
-    """`start = total * rank // world_size`."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
-            used = {
-                part.id if isinstance(part, ast.Name) else part.attr
-                for part in ast.walk(node)
-                if isinstance(part, ast.Name | ast.Attribute)
-            }
-            if used & {"rank", "local_rank"} and used & {"world_size", "world", "num_ranks"}:
-                return Site(text.path, text.layer, node.lineno)
-    return None
-
-
-def _gathers(analysis: Analysis, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether the function, or one that it calls by name, reduces over ranks."""
-    called = {
-        node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        for node in ast.walk(function)
-        if isinstance(node, ast.Call)
-    }
-    if called & _GATHERS:
-        return True
-    for text in analysis.trees:
-        for node in text.parsed.nodes:
-            helper = isinstance(node, ast.FunctionDef) and node.name in called and node is not function
-            if helper and any(isinstance(one, ast.Call) and getattr(one.func, "attr", "") in _GATHERS for one in ast.walk(node)):
-                return True
-    return False
+    return _finding(analysis, False, message, [share.cut, share.loss])
 
 
 FRESH_EVALUATION = Rule(

@@ -38,7 +38,7 @@ class Event:
     """Something that matters for the rules, in program order.
 
     `kind` is one of `loss`, `backward`, `update`, `write`, `lookup`, `report`, `read`, `save`, `load-state`, `network`, `opaque`,
-    `select`, `process`, `drop`. `tokens` are the labels of the tokens it is about: the targets of a loss, for an update the targets of
+    `select`, `process`, `drop`, `exchange` (of what processes hold). `tokens` are the labels of the tokens it is about: the targets of a loss, for an update the targets of
     the losses behind its gradients, for a write the data written. `grad` is False under no_grad/inference_mode.
     """
 

@@ -94,6 +94,7 @@ _KNOWN: dict[str, object] = {
     "torch.distributed.get_rank": 0, "torch.cuda.device_count": 8, "torch.distributed.get_world_size": 8, "torch.cuda.current_device": 0,
     "torch.backends.mps.is_available": False, "torch.cuda.is_bf16_supported": True,
 }  # fmt: skip
+_EXCHANGES = ("all_reduce", "reduce", "all_gather", "gather", "all_to_all")
 _MATH = frozenset({"ceil", "floor", "log", "log2", "log10", "sqrt", "exp", "gcd", "prod", "cos", "sin", "isclose", "pow"})
 
 
@@ -164,6 +165,8 @@ class Library(InPlace):
         if name.startswith("torch.nn.init.") and last.endswith("_") and args:
             self.mark(args[0], join_labels(args[1:]))
             return args[0]
+        if name.startswith("torch.distributed.") and last.startswith(_EXCHANGES):
+            self.emit("exchange", site, (*args, *names.values()), text=last)
         if name.startswith("torch.distributed.") and last.startswith(
             ("all_gather", "broadcast", "scatter", "gather", "all_to_all", "reduce_scatter")
         ):

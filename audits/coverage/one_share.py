@@ -1,0 +1,115 @@
+"""Windows that are shared out to processes, and losses that reach the headline without being put together again."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from verifier.program.analysis import Analysis, ProgramText
+from verifier.program.events import Event
+from verifier.program.queries import operation, slice_of
+from verifier.program.values import Data, Site, Value
+
+type _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_RANK = frozenset({"rank", "local_rank", "ddp_rank", "get_rank"})
+_WORLD = frozenset({"world_size", "world", "num_ranks", "ddp_world_size", "get_world_size"})
+_EXCHANGES = ("all_reduce", "reduce", "all_gather", "gather", "all_to_all")
+_NODES = 60_000
+_VIEWS = frozenset(
+    {"element", "join", "ifexp", "index", "view", "reshape", "detach", "unsqueeze", "squeeze", "attr:data", "contiguous"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OneShare:
+    """Where the share of a process is cut, the loss on it, and the report that it reaches."""
+
+    cut: Site
+    loss: Site
+    printed: Site
+
+
+def share_of_one_process(analysis: Analysis, reports: Sequence[Event], losses: Sequence[Event]) -> OneShare | None:
+    """The first loss on a share of the windows that reaches a report past everything that processes exchange. What an exchange was
+    given, or fills, holds what all have."""
+    together = {id(node) for event in analysis.run.of("exchange") for value in event.values for node in _held(value)}
+    cuts: dict[tuple[Site, ...], Site | None] = {}
+    for report in reports:
+        reached = [node for value in report.values for node in slice_of(value, _NODES, lambda node: _apart(node, together))]
+        for loss in losses:
+            if not any(_is_formed(node, loss) for node in reached):
+                continue
+            where = (loss.site, *loss.stack)
+            if where not in cuts:
+                cuts[where] = _cut_around(analysis, where)
+            cut = cuts[where]
+            if cut is not None:
+                return OneShare(cut, loss.site, _printed(report))
+    return None
+
+
+def _is_formed(node: Data, loss: Event) -> bool:
+    """Whether a value is this loss, or what the method returned that formed it."""
+    made = loss.values[0]
+    if node is made:
+        return True
+    same = isinstance(made, Data) and made.inner is not None and node.inner is made.inner
+    return same and ("score", loss.index) in node.labels
+
+
+def _printed(report: Event) -> Site:
+    """Where the message is put together, which is more telling than the line of a logging function."""
+    parts = [node for value in report.values for node in slice_of(value, operands=lambda _: ())]
+    return next((node.site for node in parts if node.op == "fstring" and node.site is not None), report.site)
+
+
+def _held(value: Value) -> Iterator[Data]:
+    """What is handed to an exchange, and what that is a view of."""
+    return slice_of(value, 200, lambda node: node.args if operation(node) in _VIEWS else ())
+
+
+def _apart(node: Data, together: set[int]) -> list[Value]:
+    """What a value is computed from, on one process."""
+    if id(node) in together or operation(node).startswith(_EXCHANGES):
+        return []
+    inner = [node.inner] if node.inner is not None else []
+    return [*node.args, *inner, *(value for _, value, _ in node.filled)]
+
+
+def _cut_around(analysis: Analysis, where: Sequence[Site]) -> Site | None:
+    """The place in the functions around a loss where the windows of one process are cut out of all."""
+    for site in where:
+        for text in analysis.trees:
+            if (text.path, text.layer) == (site.path, site.layer):
+                for function in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
+                    if (
+                        function.lineno <= site.line <= (function.end_lineno or 0)
+                        and (cut := _cut_in(text, function)) is not None
+                    ):
+                        return cut
+    return None
+
+
+def _cut_in(text: ProgramText, function: _Function) -> Site | None:
+    """`total * rank // world_size`, `windows[rank::world_size]`, `range(rank, total, world_size)`."""
+    for node in text.parsed.inside(function):
+        first: ast.expr | None = None
+        step: ast.expr | None = None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+            first, step = node.left, node.right
+        elif isinstance(node, ast.Slice):
+            first, step = node.lower, node.step
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) == 3:
+            first, step = node.args[0], node.args[2]
+        if first is not None and step is not None and _names(first) & _RANK and _names(step) & _WORLD:
+            return Site(text.path, text.layer, first.lineno)
+    return None
+
+
+def _names(node: ast.expr) -> set[str]:
+    return {
+        part.id if isinstance(part, ast.Name) else part.attr
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name | ast.Attribute)
+    }
