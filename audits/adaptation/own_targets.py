@@ -14,21 +14,20 @@ _PICKS = frozenset({"index", "gather", "take_along_dim", "take_along_axis"})
 _SHIFTS = (".roll", "call:torch.roll", "call:numpy.roll")
 
 
-def reads_own_targets(loss: Event) -> Data | None:
+def reads_own_targets(loss: Event, flow: ValueFlow) -> Data | None:
     """The place in the prediction of a loss where its targets enter it, if they do. Targets that are shifted (`y[:-1]`, a roll) are
     those of the positions before, which a prediction may know."""
     if len(loss.values) < 3:
         return None
     own = {id(node) for node in own_parts(loss.values[2]) if not node.known}
-    flow = _Flow()
     for node in slice_of(loss.values[1], _NODES, flow.operands) if own else ():
         if any(id(argument) in own for argument in flow.operands(node)):
             return node
     return None
 
 
-class _Flow:
-    """What values are computed from; each method is looked into once."""
+class ValueFlow:
+    """What the values of an execution are computed from; each method is looked into once for all its losses."""
 
     def __init__(self) -> None:
         self._used: dict[int, frozenset[int]] = {}

@@ -6,7 +6,7 @@ from audits.adaptation.findings import chain, findings_of, review_scores
 from audits.adaptation.headline import cleared, unanswered
 from audits.adaptation.offsets import may_fit_context_only
 from audits.adaptation.order import EARLIER, Adaptation, Use, adaptations_of, loss_behind
-from audits.adaptation.own_targets import reads_own_targets
+from audits.adaptation.own_targets import ValueFlow, reads_own_targets
 from verifier.engine.context import Context
 from verifier.program.analysis import analysis_of
 from verifier.program.values import Site
@@ -25,7 +25,8 @@ def check(context: Context) -> Decision:
             return Decision.of(findings)
     # Closed-form fits, without an optimizer.
     message = "what is scored is computed from the targets that it is scored on"
-    closed = review_scores(context, lambda score, _: reads_own_targets(score), message, _REMEDY)
+    flow = ValueFlow()
+    closed = review_scores(context, lambda score, _: reads_own_targets(score, flow), message, _REMEDY)
     if closed:
         return Decision.of(closed)
     return cleared(context, "no offset behind the headline is optimized on validation targets")

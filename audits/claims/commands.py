@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from audits.claims.live import live_features
+from audits.claims.live import LIVE_TOPICS, live_features
 from audits.claims.stated import FEATURES, WORDS, denials, openly_claimed, traces
 from audits.claims.switches import Switch, logged_switch, switches
 from verifier.engine.context import Context
@@ -183,12 +183,14 @@ def _executed_as_documented(context: Context, denied: Mapping[str, Sequence[Stat
     analysis = analysis_of(context)
     if not analysis.available or analysis.doubts or documented_command(context.submission) is None:
         return
+    submission = context.submission
+    open_to = [topic for topic in LIVE_TOPICS if topic in denied and topic != told and not openly_claimed(submission, topic)]
+    if not open_to or openly_claimed(submission, "ttt"):
+        return  # nothing that the execution could show would be told
     trace = analysis.documented
     for feature in live_features(trace, trace.of("report"), logged=False):
         topic = feature.topic
-        if topic not in denied or topic == told or (told and topic == "eval-adaptation" and feature.adapts.kind == "update"):
-            continue
-        if openly_claimed(context.submission, topic) or openly_claimed(context.submission, "ttt"):
+        if topic not in open_to or (told and topic == "eval-adaptation" and feature.adapts.kind == "update"):
             continue
         claim = denied[topic][0]
         printed = any(

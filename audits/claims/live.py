@@ -13,6 +13,8 @@ from verifier.program.queries import has_source, is_silent, scores_of, updates_i
 from verifier.program.values import Seq, Value, labels_of
 
 _PAYLOAD_TOPICS = ("ttt", "eval-adaptation")
+LIVE_TOPICS = ("prequant-ttt", *_PAYLOAD_TOPICS)
+"""All features that are found in an execution."""
 
 
 @dataclass(frozen=True, slots=True)

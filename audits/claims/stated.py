@@ -10,7 +10,7 @@ from verifier.evidence import Location
 from verifier.ledger.claims import own_metadata
 from verifier.submission.logs.model import Metric, Run
 from verifier.submission.readme import Polarity, Statement, statements_of_metadata
-from verifier.submission.submission import Submission
+from verifier.submission.submission import Submission, worked_out_once
 
 FEATURES = ("ttt", "slot", "ngram", "prequant-ttt", "etlb")
 """Features that the rules care about and that have switches and log lines of their own."""
@@ -54,6 +54,7 @@ class Trace:
     source: Location
 
 
+@worked_out_once
 def statements(submission: Submission) -> tuple[Statement, ...]:
     """All statements of the folder's README and submission JSON."""
     metadata = own_metadata(submission)

@@ -21,6 +21,10 @@ _PLAIN = frozenset({"min", "max", "int", "float", "abs", "sum", "round", "bool",
 _RANKS = frozenset({"get_rank", "get_world_size", *ALONE})
 _GROWING = frozenset({"append", "extend", "add"})
 _SHORTENING = frozenset({"pop", "popleft", "remove", "clear"})
+_TELLING = frozenset(
+    {ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.AugAssign, ast.For, ast.AsyncFor, ast.comprehension, ast.Delete, ast.Call}
+)
+"""What changes a name, a list or a loop's place."""
 _DEEPEST = 7
 MOST_STEPS = 20_000
 """Expressions of one function that are looked at; what comes after is not known."""
@@ -65,7 +69,8 @@ class Scope:
         self._counters: dict[str, bool] = {}
         self.parameters = _parameters(function)
         for node in text.parsed.own(function):
-            self._read(node)
+            if type(node) in _TELLING:
+                self._read(node)
 
     def _read(self, node: ast.AST) -> None:
         if isinstance(node, ast.Assign):

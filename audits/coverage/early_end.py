@@ -12,7 +12,7 @@ from audits.coverage.dependence import Scope, Source
 from audits.coverage.expressions import name_of
 from audits.coverage.loop_exits import Test, conditions_on, handed_on, ways_out
 from audits.coverage.scored_loops import ScoredLoop, headline_losses, scored_loops, why_not_attributed
-from audits.coverage.settings import Settings, call_of
+from audits.coverage.settings import Settings, call_of, settings_of
 from verifier.engine.context import Context
 from verifier.evidence import Location
 from verifier.program.analysis import Analysis, analysis_of
@@ -60,7 +60,7 @@ def _early_end(context: Context) -> EarlyEnd | str | None:
     loops = scored_loops(analysis, losses)
     if not loops:
         return "no loop over the validation text leads to the headline"
-    settings, whole = Settings(analysis), whole_stream(context)
+    settings, whole = settings_of(context), whole_stream(context)
     doubt = ""
     possible: EarlyEnd | None = None
     for loop in loops:
@@ -99,7 +99,7 @@ def _scope_of(analysis: Analysis, loop: ScoredLoop, losses: list[Event], setting
 
 def _only_call(loop: ScoredLoop, name: str) -> ast.Call | None:
     """The call of a generator or of a function that makes windows, which is not on the way to the loss, when there is one alone."""
-    calls = [node for node in loop.text.parsed.of(ast.Call) if name_of(node.func) == name]
+    calls = loop.text.parsed.calls_of(name)
     return calls[0] if len(calls) == 1 else None
 
 

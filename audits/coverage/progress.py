@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from audits.coverage.expressions import name_of
 from audits.coverage.scored_loops import headline_losses, scored_loops
-from audits.coverage.settings import Settings
+from audits.coverage.settings import Settings, settings_of
 from verifier.engine.context import Context
 from verifier.evidence import Location, Number, excerpt
 from verifier.ledger.claims import HeadlineRun, headline_runs
@@ -42,7 +42,7 @@ def stopped_counter(context: Context) -> StoppedCounter | None:
     analysis = analysis_of(context)
     if not analysis.available:
         return None
-    script = _Script(analysis)
+    script = _Script(analysis, settings_of(context))
     logs = {log.path: log for log in context.submission.logs}
     for headline in headline_runs(context.submission):
         log = logs.get(headline.run.path)
@@ -55,9 +55,9 @@ def stopped_counter(context: Context) -> StoppedCounter | None:
 class _Script:
     """The prints of a script in the loops that form the headline's losses."""
 
-    def __init__(self, analysis: Analysis) -> None:
+    def __init__(self, analysis: Analysis, settings: Settings) -> None:
         self.analysis = analysis
-        self.settings = Settings(analysis)
+        self.settings = settings
         self.loops = {id(loop.node) for loop in scored_loops(analysis, headline_losses(analysis))}
 
     def print_of(self, before: str) -> tuple[Site, int] | None:

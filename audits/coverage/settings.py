@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from audits.coverage.replay import Replay
 from audits.coverage.values import Known, Opaque
-from verifier.program.analysis import Analysis, ProgramText
+from verifier.engine.context import Context
+from verifier.program.analysis import Analysis, ProgramText, analysis_of
 from verifier.program.events import Event
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef
 ALONE = {"rank": 0, "local_rank": 0, "world_size": 1, "world": 1, "num_ranks": 1, "grad_accum_steps": 1}
 """One process scores everything: how windows are shared out does not change which there are."""
+_PASSED_ON = (ast.IfExp, ast.BoolOp, ast.Attribute, ast.Name)
 _ALIASES = 3
 """Names that a setting may pass through."""
 
@@ -35,9 +37,10 @@ class Settings:
         for name, value in assignments:
             self.assigned.setdefault(name, []).append(value)
             self._keep(name, _setting(value, calls.get(id(value)), analysis.run.config))
+        passed_on = [(name, value) for name, value in assignments if isinstance(value, _PASSED_ON)]
         for _ in range(_ALIASES):
-            for name, value in assignments:
-                if name not in self.values and isinstance(value, ast.IfExp | ast.BoolOp | ast.Attribute | ast.Name):
+            for name, value in passed_on:
+                if name not in self.values:
                     self._keep(name, Replay(self.resolve).compute(value))
 
     def _keep(self, name: str, number: int | None) -> None:
@@ -53,6 +56,14 @@ class Settings:
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
         return None
+
+
+def settings_of(context: Context) -> Settings:
+    """The settings of the run, worked out once for all rules that ask."""
+    held = context.memo.get("settings")
+    if not isinstance(held, Settings):
+        held = context.memo["settings"] = Settings(analysis_of(context))
+    return held
 
 
 def _assigned(node: ast.Assign | ast.AnnAssign) -> str | None:
@@ -133,9 +144,7 @@ def call_of(analysis: Analysis, loss: Event, name: str) -> ast.Call | None:
     """The call of a function on the way to the loss."""
     lines = {(site.path, site.layer, site.line) for site in loss.stack}
     for text in analysis.trees:
-        for node in text.parsed.of(ast.Call):
+        for node in text.parsed.calls_of(name):
             if (text.path, text.layer, node.lineno) in lines:
-                called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-                if called == name:
-                    return node
+                return node
     return None

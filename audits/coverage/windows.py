@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from audits.coverage.early_end import EarlyEnd, early_end_of
 from audits.coverage.replay import Replay
 from audits.coverage.scored_loops import why_not_attributed
-from audits.coverage.settings import Function, Settings, arguments, call_of, functions_around
+from audits.coverage.settings import Function, Settings, arguments, call_of, functions_around, settings_of
 from audits.coverage.values import Known, Opaque, Scored, Tokens, Unknown
 from verifier.engine.context import Context
 from verifier.ledger.claims import claimed_runs
@@ -62,7 +62,7 @@ def _coverage(context: Context) -> Coverage | str:
     if elsewhere:
         return elsewhere
     reason = "no evaluation loop with windows that can be computed was found"
-    settings = Settings(analysis)
+    settings = settings_of(context)
     targets = next(
         (tokens.count for run in claimed_runs(context.submission) if (tokens := read_tokens(run)) is not None), _USUAL_TARGETS
     )

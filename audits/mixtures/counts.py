@@ -52,7 +52,15 @@ class FoldedLookup:
 def target_nodes(flow: Flow, events: tuple[Event, ...] | None = None) -> frozenset[int]:
     """What holds the targets of the scored losses (or of some of them): from the loss back to the cut that made them out of the
     stream. The stream itself holds the contexts too and is left out."""
+    chosen = scores_behind(flow) if events is None else events
+    asked = ("targets", *(event.index for event in chosen))
+    held = flow.memo.get(asked)
+    if not isinstance(held, frozenset):
+        held = flow.memo[asked] = _target_nodes(flow, chosen)
+    return held
 
+
+def _target_nodes(flow: Flow, events: tuple[Event, ...]) -> frozenset[int]:
     cuts: list[Data] = []
 
     def back(node: Data) -> tuple[Data, ...]:
@@ -65,8 +73,7 @@ def target_nodes(flow: Flow, events: tuple[Event, ...] | None = None) -> frozens
             cuts.append(node)
         return () if cut else tuple(one for one in flow.handed_on(node) if from_validation(one))
 
-    chosen = scores_behind(flow) if events is None else events
-    aims = [node for event in chosen if len(event.values) > 2 for node in data_in(event.values[2])]
+    aims = [node for event in events if len(event.values) > 2 for node in data_in(event.values[2])]
     found = flow.walk(aims, back)
     return frozenset(id(node) for node in (*found, *same_cuts(flow, cuts)) if flow.is_token(node))
 
@@ -84,13 +91,22 @@ def scores_behind(flow: Flow) -> tuple[Event, ...]:
 
 
 def count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
-    """Every place of the script once, in the order of the lines."""
+    """Every place of the script once, in the order of the lines. Two rules ask."""
+    held = flow.memo.get("count ratios")
+    if not isinstance(held, tuple):
+        held = flow.memo["count ratios"] = _count_ratios(flow)
+    return held
+
+
+def _count_ratios(flow: Flow) -> tuple[CountRatio, ...]:
     targets = target_nodes(flow)
     found: dict[tuple[object, ...], CountRatio] = {}
     quotients = [(node, node, "") for node in flow.nodes.values() if operation(node) in _QUOTIENTS and len(node.args) >= 2]
-    for quotient, holder, doubt in (*quotients, *_put_elsewhere(flow)):
-        over = _lookups_behind(flow, quotient, 0)
-        under = _lookups_behind(flow, quotient, 1) if over else []
+    quotients += _put_elsewhere(flow)
+    reading = _reading(flow, [quotient for quotient, _, _ in quotients])
+    for quotient, holder, doubt in quotients:
+        over = _lookups_behind(flow, quotient, 0, reading)
+        under = _lookups_behind(flow, quotient, 1, reading) if over else []
         if not under:
             continue
         own = {id(lookup.result) for lookup in under}
@@ -120,10 +136,22 @@ def _put_elsewhere(flow: Flow) -> list[tuple[Data, Data, str]]:
     return found[:_LONG]
 
 
-def _lookups_behind(flow: Flow, quotient: Data, side: int) -> list[Lookup]:
-    if not flow.lookups:
+def _reading(flow: Flow, quotients: list[Data]) -> frozenset[int]:
+    """What a lookup's result is handed on to, of all that quotients are made of: most have no lookup and need no walk of their own."""
+    start = [node for quotient in quotients for value in quotient.args[:2] for node in data_in(value)] if flow.lookups else []
+    readers: dict[int, list[Data]] = {}
+    for node in flow.walk(start, flow.handed_on):
+        for one in flow.handed_on(node):
+            readers.setdefault(id(one), []).append(node)
+    found = flow.walk([lookup.result for lookup in flow.lookups], lambda node: readers.get(id(node), ()))
+    return frozenset(id(node) for node in found)
+
+
+def _lookups_behind(flow: Flow, quotient: Data, side: int, reading: frozenset[int]) -> list[Lookup]:
+    start = data_in(quotient.args[side])
+    if not any(id(node) in reading for node in start):
         return []
-    behind = {id(node) for node in flow.walk(data_in(quotient.args[side]), flow.handed_on)}
+    behind = {id(node) for node in flow.walk(start, flow.handed_on)}
     return [lookup for lookup in flow.lookups if id(lookup.result) in behind]
 
 

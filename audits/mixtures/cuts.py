@@ -15,18 +15,38 @@ def same_cuts(flow: Flow, cuts: Iterable[Data]) -> list[Data]:
     and `y[torch.arange(first, end)[used]]`)."""
     wanted: dict[int, list[Data]] = {}
     for cut in cuts:
-        if operation(cut) == "index" and len(cut.args) == 2:
-            wanted.setdefault(id(bare(first_of(cut.args[0]))), []).append(cut)
+        array = _array(cut)
+        if array is not None:
+            wanted.setdefault(id(array), []).append(cut)
     if not wanted:
         return []
-    found: list[Data] = []
+    indexed = _indexed(flow)
+    return [
+        node
+        for array, own in wanted.items()
+        for node in indexed.get(array, ())
+        if any(node is not cut and _same_places(cut.args[1], node.args[1]) for cut in own)
+    ]
+
+
+def _indexed(flow: Flow) -> dict[int, list[Data]]:
+    """Everything that is cut out of each array of the graph, by the array's identity."""
+    held = flow.memo.get("indexed")
+    if isinstance(held, dict):
+        return held
+    found: dict[int, list[Data]] = {}
     for node in flow.nodes.values():
-        if operation(node) != "index" or len(node.args) != 2:
-            continue
-        own = wanted.get(id(bare(first_of(node.args[0]))), ())
-        if any(node is not cut and _same_places(cut.args[1], node.args[1]) for cut in own):
-            found.append(node)
+        array = _array(node)
+        if array is not None:
+            found.setdefault(id(array), []).append(node)
+    flow.memo["indexed"] = found
     return found
+
+
+def _array(node: Data) -> Data | None:
+    """What an index cuts something out of."""
+    held = data_in(node.args[0])[:1] if operation(node) == "index" and len(node.args) == 2 else ()
+    return next((bare(one) for one in held), None)
 
 
 def _same_places(one: Value, other: Value) -> bool:

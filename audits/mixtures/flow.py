@@ -116,6 +116,8 @@ class Flow:
         self._back: dict[int, frozenset[int]] = {}
         self._handed: dict[int, tuple[Data, ...]] = {}
         self._tokens: dict[int, bool] = {}
+        self.memo: dict[object, object] = {}
+        """Answers about the whole graph, made once for all rules that ask."""
         self._visits = 0
         for event in trace.of("write"):
             for target in data_in(event.values[0]):
@@ -234,9 +236,12 @@ class Flow:
         return chain
 
     def _explore(self, start: list[Data]) -> None:
-        for node in self.walk(start, self._inputs):
+        def follow(node: Data) -> tuple[Data, ...]:
+            self.children[id(node)] = made = self._inputs(node)
+            return made
+
+        for node in self.walk(start, follow):
             self.nodes[id(node)] = node
-            self.children[id(node)] = self._inputs(node)
             for one in self.children[id(node)]:
                 self.parents.setdefault(id(one), []).append(node)
 
@@ -244,15 +249,16 @@ class Flow:
         found = [one for value in node.args for one in data_in(value)]
         if node.inner is not None:
             found += data_in(node.inner)
+        held = {id(one) for one in found}
         for one in found:  # grows: what is put into an array may be an array that something was put into
             if len(found) > KEPT:
                 break
-            for serial, value, _ in one.filled:
-                if not node.serial or serial < node.serial:
-                    found += [each for each in data_in(value) if each not in found]
-            for event in self._written.get(id(one), ()):
-                if ("upd", event.index) in node.labels:
-                    found += [each for each in data_in(event.values[-1]) if each not in found]
+            put = [value for serial, value, _ in one.filled if not node.serial or serial < node.serial]
+            put += [event.values[-1] for event in self._written.get(id(one), ()) if ("upd", event.index) in node.labels]
+            for value in put:
+                more = [each for each in data_in(value) if id(each) not in held]
+                held.update(id(each) for each in more)
+                found += more
         return tuple(dict.fromkeys(found))
 
     def _lookups(self) -> tuple[Lookup, ...]:

@@ -11,7 +11,7 @@ from audits.mixtures.excesses import excesses, shrunk_losses
 from audits.mixtures.experts import strange_experts, unpaid_bonuses
 from audits.mixtures.flow import Flow
 from audits.mixtures.judging import accuse, judge
-from audits.mixtures.ngram import check_key
+from audits.mixtures.ngram import TARGET_KEY
 from audits.mixtures.oracles import chosen_scores
 from audits.unexamined import needs_execution
 from verifier.engine.context import Context
@@ -29,7 +29,7 @@ def check_normalization(context: Context) -> Decision:
         "no mixture behind the headline metric that lacks a normalization over the alphabet was found",
         unfollowed_score,
     )
-    if decision.outcome is Outcome.PASS and check_key(context).outcome is Outcome.FAIL:
+    if decision.outcome is Outcome.PASS and TARGET_KEY.decide(context).outcome is Outcome.FAIL:
         return Decision.not_applicable("counts under a key with the target stand in the mixture: see NGR001")
     return decision
 

@@ -67,11 +67,18 @@ class NativeCall:
 
 
 def native_calls(context: Context, analysis: Analysis, flow: Flow) -> list[NativeCall]:
-    sources = list(_sources(context, analysis)) if _has_native(flow) else []
+    """Made once for all rules that ask."""
+    held = flow.memo.get("native calls")
+    if not isinstance(held, list):
+        held = flow.memo["native calls"] = _native_calls(context, analysis, flow)
+    return held
+
+
+def _native_calls(context: Context, analysis: Analysis, flow: Flow) -> list[NativeCall]:
+    called = _called(flow)
+    sources = list(_sources(context, analysis)) if called else []
     found: list[NativeCall] = []
-    for node in flow.nodes.values():
-        if not node.op.startswith(".") or not node.args or not is_native(node.args[0]):
-            continue
+    for node in called:
         source = next((one for one in sources if operation(node) in one.functions), None)
         if source is None:
             continue
@@ -86,8 +93,8 @@ def unread_code(context: Context, analysis: Analysis, flow: Flow) -> str:
     """Why machine code behind the headline could not be followed; empty when it was, or when there is none."""
     calls = native_calls(context, analysis, flow)
     read = {call.function.name for call in calls}
-    for node in flow.nodes.values():
-        if node.op.startswith(".") and node.args and is_native(node.args[0]) and operation(node) not in read:
+    for node in _called(flow):
+        if operation(node) not in read:
             return f"the headline depends on `{operation(node)}` of a compiled library whose source was not found or could not be read"
     for call in calls:
         if call.followed(flow).exhausted:
@@ -95,8 +102,13 @@ def unread_code(context: Context, analysis: Analysis, flow: Flow) -> str:
     return ""
 
 
-def _has_native(flow: Flow) -> bool:
-    return any(node.op.startswith(".") and node.args and is_native(node.args[0]) for node in flow.nodes.values())
+def _called(flow: Flow) -> list[Data]:
+    """The calls of functions of compiled libraries, whether their source is known or not."""
+    held = flow.memo.get("called natively")
+    if not isinstance(held, list):
+        held = [node for node in flow.nodes.values() if node.op.startswith(".") and node.args and is_native(node.args[0])]
+        flow.memo["called natively"] = held
+    return held
 
 
 def _sources(context: Context, analysis: Analysis) -> Iterator[CSource]:

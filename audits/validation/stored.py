@@ -100,7 +100,7 @@ def _answers(analysis: Analysis) -> Finding | None:
 
 
 def _nodes(trace: Trace) -> Iterator[tuple[Event, Data]]:
-    """What the losses of validation tokens, and changes made to them, are computed from; each node once."""
+    """The comparisons and places that the losses of validation tokens, and changes made to them, are computed from; each once."""
     seen: set[int] = set()
     events = [event for event in trace.of("loss", "write", "report", "select") if _concerns_scores(event)]
     walked: set[int] = set()  # several events share values
@@ -110,7 +110,7 @@ def _nodes(trace: Trace) -> Iterator[tuple[Event, Data]]:
                 continue
             walked.add(id(value))
             for node in slice_of(value, _MOST_NODES):
-                if id(node) not in seen:
+                if (node.op in _EQUAL or node.op == "index") and id(node) not in seen:
                     seen.add(id(node))
                     yield event, node
 

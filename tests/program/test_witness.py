@@ -7,6 +7,7 @@ import ast
 import pytest
 
 from verifier.program.witness import LogLine, witness_branches
+from verifier.submission.python_tree import index_tree
 
 SCRIPT = """\
 use_extra = args.extra_enabled and stage == 2
@@ -21,7 +22,7 @@ if args.average_enabled:
 
 def witnessed(*lines: str) -> dict[str, bool]:
     logged = [LogLine("train.log", number, text) for number, text in enumerate(lines, 1)]
-    found = witness_branches([("train_gpt.py", 0, ast.parse(SCRIPT))], logged)
+    found = witness_branches([("train_gpt.py", 0, index_tree(ast.parse(SCRIPT)))], logged)
     return {name: switch.on for name, switch in found.switches.items()}
 
 
@@ -49,7 +50,7 @@ def test_the_print_of_a_branch_tells_its_condition() -> None:
 
 def test_the_conditions_that_test_a_switch_are_known() -> None:
     line = LogLine("train.log", 7, "evaluation starts with stride=64 extra_rate=0.1")
-    switch = witness_branches([("train_gpt.py", 0, ast.parse(SCRIPT))], [line]).switches["extra_enabled"]
+    switch = witness_branches([("train_gpt.py", 0, index_tree(ast.parse(SCRIPT)))], [line]).switches["extra_enabled"]
     assert [site.line for site in switch.tests] == [4]
     assert str(switch.line.location) == "train.log:7"
 

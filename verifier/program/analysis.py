@@ -95,7 +95,7 @@ class Analysis:
         lines = [
             LogLine(log.path, *kind) for log in logs for dumped in (log.dumped,) for kind in log.kinds if kind[0] not in dumped
         ]
-        return witness_branches([(text.path, text.layer, text.parsed.module) for text in self.trees], lines)
+        return witness_branches([(text.path, text.layer, text.parsed) for text in self.trees], lines)
 
     @cached_property
     def run(self) -> Trace:
@@ -130,7 +130,7 @@ class Analysis:
     def assuming(self, taken: Iterable[Site]) -> Trace:
         """The execution in which these conditions and the switches that they test are on, whatever the settings say."""
         held = frozenset(taken)
-        switches = set(tested_switches([(text.path, text.layer, text.parsed.module) for text in self.trees], held))
+        switches = set(tested_switches([(text.path, text.layer, text.parsed) for text in self.trees], held))
         settings = {
             name: _as_text("True", read)
             for name, read in first_reads(self.submission).items()

@@ -14,6 +14,7 @@ from verifier.program.values import (
     Lib,
     Value,
 )
+from verifier.submission.python_tree import nodes_below
 
 
 class Definitions(Assignments):
@@ -129,7 +130,7 @@ def _cursors(node: ast.ClassDef) -> frozenset[str]:
     found: set[str] = set()
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and method.name != "__init__":
-            for inner in ast.walk(method):
+            for inner in nodes_below(method):
                 if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
                     found.add(inner.target.attr)
                 elif isinstance(inner, ast.Assign):

@@ -40,11 +40,10 @@ def _dormant_evaluations(analysis: Analysis, trace: Trace) -> tuple[Site, ...]:
     found = []
     off = {site for site, branch in trace.branches.items() if branch.outcomes == (False,)}
     for text in analysis.trees:
-        for node in text.parsed.nodes:
-            if isinstance(node, ast.If):
-                site = Site(text.path, text.layer, node.lineno)
-                if site in off and any(_prints_result(inner) for part in node.body for inner in ast.walk(part)):
-                    found.append(site)
+        for node in text.parsed.of(ast.If):
+            site = Site(text.path, text.layer, node.lineno)
+            if site in off and any(_prints_result(inner) for part in node.body for inner in text.parsed.inside(part)):
+                found.append(site)
     return tuple(sorted(found))
 
 

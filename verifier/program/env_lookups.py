@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from verifier.submission.python_tree import ParsedTree
 
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.Module)
 _DISTRIBUTED = frozenset(("RANK", "LOCAL_RANK", "WORLD_SIZE"))
 
 
@@ -81,7 +82,7 @@ def index_environment(environment: Environment) -> None:
 
 def _scope_of(environment: Environment, node: ast.AST) -> ast.AST:
     current = environment.tree.parents.get(id(node), environment.tree.module)
-    while not isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | ast.Module):
+    while not isinstance(current, _SCOPES):
         current = environment.tree.parents.get(id(current), environment.tree.module)
     return current
 

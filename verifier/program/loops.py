@@ -16,6 +16,7 @@ from verifier.program.values import (
     Value,
     taken,
 )
+from verifier.submission.python_tree import child_nodes, nodes_below
 
 NEXT, RETURN, BREAK, CONTINUE, RAISE = "next", "return", "break", "continue", "raise"
 type Loop = ast.For | ast.AsyncFor | ast.While
@@ -30,6 +31,9 @@ LISTED = 16
 YIELDS = 4
 """Values of one generator that its reader takes."""
 _WRAPPERS = ("enumerate", "tqdm")
+_OF_THEIR_OWN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+"""What is inside a loop and no part of it: its names are others'."""
+_BINDS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.For)
 
 
 class Loops(Definitions):
@@ -256,9 +260,9 @@ def assigned_names(node: ast.AST) -> tuple[str, ...]:
         current = pending.pop()
         if isinstance(current, ast.Name) and isinstance(current.ctx, ast.Store):
             names[current.id] = None
-        if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        if isinstance(current, _OF_THEIR_OWN):
             continue
-        pending += ast.iter_child_nodes(current)
+        pending += child_nodes(current)
     result = tuple(sorted(names))
     node._verifier_names = result  # type: ignore[attr-defined]
     return result
@@ -275,13 +279,13 @@ def _stays(node: ast.AST, name: str, value: bool) -> bool:
             if isinstance(current, ast.Name) and isinstance(current.ctx, ast.Store):
                 wanted = [truth for tested, truth in tests if tested == current.id]
                 known.setdefault(current.id, set()).add(wanted[-1] if wanted else None)
-            if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            if isinstance(current, _OF_THEIR_OWN):
                 continue
             if isinstance(current, ast.If):
                 pending += [(one, (*tests, *_flags_of(current.test))) for one in current.body]
                 pending += [(one, tests) for one in (current.test, *current.orelse)]
             else:
-                pending += [(one, tests) for one in ast.iter_child_nodes(current)]
+                pending += [(one, tests) for one in child_nodes(current)]
         node._verifier_flags = known  # type: ignore[attr-defined]
     return known.get(name) == {not value}
 
@@ -304,15 +308,15 @@ def _cursor_names(node: ast.AST) -> frozenset[str]:
     pending: list[ast.AST] = [*getattr(node, "body", ()), *getattr(node, "orelse", ())]
     while pending:
         current = pending.pop()
-        if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        if isinstance(current, _OF_THEIR_OWN):
             continue
-        source = getattr(current, "iter" if isinstance(current, ast.For) else "value", None)
-        if isinstance(current, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.For) and source is not None:
-            read = {one.id for one in ast.walk(source) if isinstance(one, ast.Name)}
+        source = (current.iter if isinstance(current, ast.For) else current.value) if isinstance(current, _BINDS) else None
+        if isinstance(current, _BINDS) and source is not None:
+            read = {one.id for one in nodes_below(source) if isinstance(one, ast.Name)}
             targets = current.targets if isinstance(current, ast.Assign) else [current.target]
-            for target in (one for held in targets for one in ast.walk(held) if isinstance(one, ast.Name)):
+            for target in (one for held in targets for one in nodes_below(held) if isinstance(one, ast.Name)):
                 uses.setdefault(target.id, set()).update(read | ({target.id} if isinstance(current, ast.AugAssign) else set()))
-        pending += ast.iter_child_nodes(current)
+        pending += child_nodes(current)
     found = set()
     for name in uses:
         seen: set[str] = set()
@@ -353,7 +357,7 @@ def _yields(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
     while pending and not found:
         current = pending.pop()
         found = isinstance(current, ast.Yield | ast.YieldFrom)
-        if not isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            pending += ast.iter_child_nodes(current)
+        if not isinstance(current, _OF_THEIR_OWN):
+            pending += child_nodes(current)
     node._verifier_yields = found  # type: ignore[union-attr]
     return found

@@ -19,17 +19,19 @@ def slice_of(value: Value, limit: int = 4000, operands: Callable[[Data], Iterabl
     seen: set[int] = set()
     while pending and len(seen) < limit:
         current = pending.pop()
-        if id(current) in seen:
+        key = id(current)
+        if key in seen:
             continue
-        seen.add(id(current))
-        if isinstance(current, Data):
+        seen.add(key)
+        if type(current) is Data:
             yield current
             if operands is not None:
                 pending += operands(current)
                 continue
             if current.inner is not None:
                 pending.append(current.inner)
-            pending += reversed(current.args)
+            if current.args:
+                pending += current.args[::-1]
         elif isinstance(current, Seq):
             pending += reversed(current.items)
         elif isinstance(current, Map):
@@ -133,16 +135,23 @@ _SHORT = 4
 def _matches(text: str, line: str) -> bool:
     """Whether all words of a report's fixed text stand in the line, in order; signs count (`step/total val_loss:` is another line)."""
     position = 0
-    words = [word.rstrip(":=,(") for word in text.replace(":", ": ").replace("=", "= ").split()]
-    if not any(char.isalpha() for word in words for char in word):
-        return False
-    # A rule of signs (`=====`) would use up the words that are compared.
-    for word in [word for word in words if word][:16]:
+    words = _compared_words(text)
+    for word in words:
         found = _find_word(word, line, position)
         if found < 0:
             return False
         position = found + len(word)
-    return True
+    return bool(words)
+
+
+@lru_cache(maxsize=1024)
+def _compared_words(text: str) -> tuple[str, ...]:
+    """The words of a report's text that are looked for in lines, none where there is no letter in it."""
+    words = [word.rstrip(":=,(") for word in text.replace(":", ": ").replace("=", "= ").split()]
+    if not any(char.isalpha() for word in words for char in word):
+        return ()
+    # A rule of signs (`=====`) would use up the words that are compared.
+    return tuple(word for word in words if word)[:16]
 
 
 def _find_word(word: str, line: str, start: int) -> int:

@@ -8,17 +8,19 @@ A condition that is proven tells about the switch that it tests, which is then k
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from verifier.evidence import Location, excerpt
 from verifier.program.loops import assigned_names
 from verifier.program.values import Site
+from verifier.submission.python_tree import ParsedTree, child_nodes, nodes_below
 
 _LEAST = 10
 """Letters that a printed text must have to be told from others."""
 _LEAST_PART = 4
 """Letters of a part of a printed text that a condition puts there."""
+_BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _DEPTH = 6
 """Steps from a condition to the names behind it."""
 
@@ -61,7 +63,7 @@ class Witness:
 type _Words = tuple[str, ...]
 
 
-def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequence[LogLine]) -> Witness:
+def witness_branches(trees: Sequence[tuple[str, int, ParsedTree]], lines: Sequence[LogLine]) -> Witness:
     """Compare what the branches of the program print with the lines of its logs."""
     if not lines:
         return Witness()
@@ -78,25 +80,21 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
             seen[words] = next((line for line in lines if _stands_in(words, line.text)), None)
         return seen[words]
 
-    for path, layer, module in trees:
-        count: dict[_Words, int] = {}
-        for words, _ in _prints(module.body):
-            count[words] = count.get(words, 0) + 1
-        printers = {callee for words, callee in _prints(module.body) if logged(words)}
-        for function in ast.walk(module):
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                said = _verdict(_own_statements(function), count, logged)
-                if said is not None:
-                    functions[Site(path, layer, function.lineno)] = said
-        aliases = _aliases(module)
-        reassigned, callers = _reassigned(module), _callers(module)
-        for test, truth, line in _conditional_parts(module, lines):
+    for path, layer, tree in trees:
+        prints = _prints(tree)
+        printers = {callee for words, callee in prints.calls.values() if logged(words)}
+        for function in tree.of(ast.FunctionDef, ast.AsyncFunctionDef):
+            said = _verdict(function, "own", prints, logged)
+            if said is not None:
+                functions[Site(path, layer, function.lineno)] = said
+        aliases, reassigned = _aliases(tree), _reassigned(tree)
+        for test, truth, line in _conditional_parts(tree, lines):
             for name, on in _tested(test, truth, aliases):
                 proven.setdefault(name, []).append(Switch(on, line))
-        for node, looped, given in _conditions(module, callers):
+        for node, looped, given in _conditions(tree):
             site = Site(path, layer, node.lineno)
-            taken = _verdict(node.body, count, logged)
-            other = _verdict(node.orelse, count, logged)
+            taken = _verdict(node, "body", prints, logged)
+            other = _verdict(node, "orelse", prints, logged)
             for name in {*dict(_tested(node.test, True, aliases)), *dict(_tested(node.test, False, aliases))}:
                 tests.setdefault(name, []).append(site)
             proof = taken or other
@@ -108,7 +106,7 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
                 for name, on in _tested(node.test, truth, aliases):
                     if name not in looped | given | reassigned:
                         proven.setdefault(name, []).append(Switch(on, proof))
-            elif taken is None and _should_show(node.body, count, printers):
+            elif taken is None and _should_show(node.body, prints, printers):
                 silent.add(site)
     switches = {
         name: Switch(found[0].on, found[0].line, tuple(tests.get(name, ())))
@@ -118,11 +116,11 @@ def witness_branches(trees: Sequence[tuple[str, int, ast.Module]], lines: Sequen
     return Witness(ran, frozenset(silent), switches, shown, functions=functions)
 
 
-def tested_switches(trees: Sequence[tuple[str, int, ast.Module]], taken: frozenset[Site]) -> Iterator[str]:
+def tested_switches(trees: Sequence[tuple[str, int, ParsedTree]], taken: frozenset[Site]) -> Iterator[str]:
     """The names and attributes that are on when these conditions hold."""
-    for path, layer, module in trees:
-        aliases = _aliases(module)
-        for node, _, _ in _conditions(module, {}):
+    for path, layer, tree in trees:
+        aliases = _aliases(tree)
+        for node in tree.of(ast.If):
             if Site(path, layer, node.lineno) in taken:
                 yield from (name for name, on in _tested(node.test, True, aliases) if on)
 
@@ -144,34 +142,37 @@ def _tested(test: ast.expr, truth: bool, aliases: dict[str, ast.expr], depth: in
             yield from _tested(aliases[test.id], truth, aliases, depth + 1)
 
 
-def _aliases(module: ast.Module) -> dict[str, ast.expr]:
+def _aliases(tree: ParsedTree) -> dict[str, ast.expr]:
     """What each name is set to, of names that are set once in the whole text."""
     found: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(module):
+    for node in tree.of(ast.Assign, ast.AnnAssign, ast.AugAssign):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name):
                     found.setdefault(target.id, []).append(node.value)
-        elif isinstance(node, ast.AnnAssign | ast.AugAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+        elif isinstance(node.target, ast.Name) and node.value is not None:
             found.setdefault(node.target.id, []).append(node.value)
     return {name: values[0] for name, values in found.items() if len(values) == 1}
 
 
-def _conditional_parts(module: ast.Module, lines: Sequence[LogLine]) -> Iterator[tuple[ast.expr, bool, LogLine]]:
+def _conditional_parts(tree: ParsedTree, lines: Sequence[LogLine]) -> Iterator[tuple[ast.expr, bool, LogLine]]:
     """Conditions of `{text if condition else ""}` within printed texts of which a line stands in a log, and whether the text is
-    there."""
-    for node in ast.walk(module):
-        found = _printed(node) if isinstance(node, ast.Call) else None
-        if found is None or not isinstance(node, ast.Call) or not isinstance(node.args[0], ast.JoinedStr):
+    there; those of the outermost calls first."""
+    found: list[tuple[ast.Call, _Words, list[tuple[ast.IfExp, _Words]]]] = []
+    for text in tree.of(ast.JoinedStr):
+        call = tree.parents[id(text)]
+        if not isinstance(call, ast.Call) or not call.args or call.args[0] is not text:
             continue
-        choices = [part.value for part in node.args[0].values if isinstance(part, ast.FormattedValue)]
+        choices = [part.value for part in text.values if isinstance(part, ast.FormattedValue)]
         wanted = [
             (choice, _words(choice.body)) for choice in choices if isinstance(choice, ast.IfExp) and _is_empty(choice.orelse)
         ]
         wanted = [(choice, words) for choice, words in wanted if sum(map(len, words)) >= _LEAST_PART]
-        if not wanted:
-            continue
-        shown = [line for line in lines if _stands_in(found[0], line.text)]
+        printed = _printed(call) if wanted else None
+        if printed is not None:
+            found.append((call, printed[0], wanted))
+    for _, text_words, wanted in sorted(found, key=lambda one: tree.depth(one[0])):
+        shown = [line for line in lines if _stands_in(text_words, line.text)]
         for choice, words in wanted if shown else ():
             told = {all(word in line.text for word in words) for line in shown}
             if len(told) == 1:
@@ -182,110 +183,112 @@ def _is_empty(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value == ""
 
 
-def _conditions(module: ast.Module, callers: Mapping[str, int]) -> Iterator[tuple[ast.If, frozenset[str], frozenset[str]]]:
+def _conditions(tree: ParsedTree) -> Iterator[tuple[ast.If, frozenset[str], frozenset[str]]]:
     """Every `if` with the names that the loops around it set, and with the parameters of its function when that is called at
-    several places: both may be something else each time. `callers` counts the calls."""
-    pending: list[tuple[ast.AST, frozenset[str], frozenset[str]]] = [(module, frozenset(), frozenset())]
+    several places: both may be something else each time."""
+    pending: list[tuple[ast.AST, frozenset[str], frozenset[str]]] = [(tree.module, frozenset(), frozenset())]
     while pending:
         node, looped, given = pending.pop()
         if isinstance(node, ast.If):
             yield node, looped, given
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            several = callers.get(node.name, 0) > 1
-            looped, given = frozenset(), frozenset(one.arg for one in _parameters(node)) if several else frozenset()
+            looped = frozenset()
+            given = frozenset(one.arg for one in _parameters(node)) if len(tree.calls_of(node.name)) > 1 else frozenset()
         elif isinstance(node, ast.For | ast.AsyncFor | ast.While):
-            looped |= {*assigned_names(node), *_names_in(getattr(node, "target", None))}
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-                pending.append((child, looped, given))
-
-
-def _own_statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
-    """The statements of a body but the functions that it defines: these may run without it, and it without them."""
-    return [one for one in function.body if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+            looped |= {*assigned_names(node), *_names_in(tree, getattr(node, "target", None))}
+        pending += [(child, looped, given) for child in child_nodes(node) if isinstance(child, _BLOCKS)]
 
 
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
 
 
-def _names_in(node: ast.AST | None) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} if node is not None else set()
+def _names_in(tree: ParsedTree, node: ast.AST | None) -> set[str]:
+    return {one.id for one in tree.inside(node) if isinstance(one, ast.Name)} if node is not None else set()
 
 
-def _callers(module: ast.Module) -> dict[str, int]:
-    """How often each function or method is called, by its last name."""
-    found: dict[str, int] = {}
-    for node in ast.walk(module):
-        if isinstance(node, ast.Call):
-            name = (
-                node.func.attr
-                if isinstance(node.func, ast.Attribute)
-                else node.func.id
-                if isinstance(node.func, ast.Name)
-                else ""
-            )
-            found[name] = found.get(name, 0) + 1
-    return found
-
-
-def _reassigned(module: ast.Module) -> frozenset[str]:
+def _reassigned(tree: ParsedTree) -> frozenset[str]:
     """Attributes that are set at more than one place: what such a one is depends on when it is asked."""
     found: dict[str, int] = {}
-    for node in ast.walk(module):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+    for node in tree.of(ast.Attribute):
+        if isinstance(node.ctx, ast.Store):
             found[node.attr] = found.get(node.attr, 0) + 1
     return frozenset(name for name, count in found.items() if count > 1)
 
 
 def _varies(test: ast.expr, looped: frozenset[str], given: frozenset[str], reassigned: frozenset[str]) -> bool:
     """Whether a condition may hold at one time and not at another: one line of a log tells of one time only."""
-    settings = {id(node.value) for node in ast.walk(test) if isinstance(node, ast.Attribute)}
+    nodes = list(nodes_below(test))
+    settings = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     return any(
         (isinstance(node, ast.Name) and (node.id in looped or (node.id in given and id(node) not in settings)))
         or (isinstance(node, ast.Attribute) and node.attr in reassigned)
-        for node in ast.walk(test)
+        for node in nodes
     )
 
 
-def _verdict(body: Sequence[ast.stmt], count: dict[_Words, int], logged: Callable[[_Words], LogLine | None]) -> LogLine | None:
-    """The log line of a print inside this block, of a text that is printed nowhere else. Where the block always prints another
-    text by the same means and no log has it, the line is somebody else's: a dump of settings has many."""
-    inside: dict[_Words, int] = {}
-    means: dict[_Words, str] = {}
-    for words, callee in _prints(body):
-        inside[words] = inside.get(words, 0) + 1
-        means[words] = callee
-    own = [words for words in inside if inside[words] == count.get(words)]
+def _verdict(
+    node: ast.If | ast.FunctionDef | ast.AsyncFunctionDef, side: str, prints: _Prints, logged: Callable[[_Words], LogLine | None]
+) -> LogLine | None:
+    """The log line of a print inside a block, of a text that is printed nowhere else. Where the block always prints another text by
+    the same means and no log has it, the line is somebody else's: a dump of settings has many."""
+    inside = prints.sides.get((id(node), side), {})
+    own = [words for words in inside if inside[words] == prints.count[words]]
     found = next(((words, line) for words in own if (line := logged(words)) is not None), None)
     if found is None:
         return None
-    always = (_printed(one.value) for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call))
-    missing = any(said and said[1] == means[found[0]] and said[0] in own and logged(said[0]) is None for said in always)
+    body = node.orelse if isinstance(node, ast.If) and side == "orelse" else node.body
+    always = (prints.calls.get(id(one.value)) for one in body if isinstance(one, ast.Expr))
+    missing = any(said and said[1] == prints.means[found[0]] and said[0] in own and logged(said[0]) is None for said in always)
     return None if missing else found[1]
 
 
-def _should_show(body: Sequence[ast.stmt], count: dict[_Words, int], printers: set[str]) -> bool:
+def _should_show(body: Sequence[ast.stmt], prints: _Prints, printers: set[str]) -> bool:
     """Whether this block always prints, with a function whose other texts did reach a log."""
     for statement in body:
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            found = _printed(statement.value)
-            if found is not None and found[1] in printers and count.get(found[0]) == 1:
+        if isinstance(statement, ast.Expr):
+            found = prints.calls.get(id(statement.value))
+            if found is not None and found[1] in printers and prints.count[found[0]] == 1:
                 return True
     return False
 
 
-def _prints(body: Sequence[ast.stmt]) -> Iterator[tuple[_Words, str]]:
-    """Every print or log call below these statements with the fixed words of its text and the name that is called."""
-    pending: list[ast.AST] = list(body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Call):
-            found = _printed(node)
-            if found is not None:
-                yield found
-        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
-            pending += ast.iter_child_nodes(node)
+@dataclass(frozen=True, slots=True)
+class _Prints:
+    """The print and log calls of a text that are statements or values of statements: by their identity the fixed words of the text
+    and the name that is called (`means`: by the words); how often each text is printed, in all and inside each side of each
+    condition and each function's own body."""
+
+    calls: dict[int, tuple[_Words, str]] = field(default_factory=dict)
+    means: dict[_Words, str] = field(default_factory=dict)
+    count: dict[_Words, int] = field(default_factory=dict)
+    sides: dict[tuple[int, str], dict[_Words, int]] = field(default_factory=dict)
+
+
+def _prints(tree: ParsedTree) -> _Prints:
+    """One walk for all conditions, from the end of the text: of several lines that tell the same, the last print counts."""
+    prints = _Prints()
+    for call in reversed(tree.of(ast.Call)):
+        above = tree.parents[id(call)]
+        found = _printed(call) if isinstance(above, _BLOCKS) else None
+        if found is None:
+            continue
+        prints.calls[id(call)] = found
+        prints.means[found[0]] = found[1]
+        prints.count[found[0]] = prints.count.get(found[0], 0) + 1
+        below: ast.AST = call
+        outside = False
+        while not isinstance(above, ast.Module):
+            side = ""
+            if isinstance(above, ast.If) and below is not above.test:
+                side = "orelse" if any(below is one for one in above.orelse) else "body"
+            elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef) and not outside:
+                side, outside = "own", True
+            if side:
+                inside = prints.sides.setdefault((id(above), side), {})
+                inside[found[0]] = inside.get(found[0], 0) + 1
+            below, above = above, tree.parents[id(above)]
+    return prints
 
 
 def _printed(call: ast.Call) -> tuple[_Words, str] | None:

@@ -28,7 +28,8 @@ _SKIPPED = re.compile(
     re.MULTILINE,
 )
 _NEWLINE = re.compile(r"\r\n|\r|\n")
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef)
 _READABLE_ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "iso8859-1", "iso8859-15", "cp1252")
 
 
@@ -45,6 +46,10 @@ _BRANCHES: dict[type, bool | None] = {
     list: None,
 }
 """Class of a field's value -> whether it is walked into; `None` for lists, whose items are asked one by one."""
+
+
+_LEAVES = frozenset({ast.Name, ast.Constant, ast.alias, ast.Global, ast.Nonlocal})
+"""Nodes that hold no others: more than half of a tree."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,10 @@ class ParsedTree:
             numbers.sort()
         return [self.nodes[number] for number in numbers]
 
+    def calls_of(self, name: str) -> list[ast.Call]:
+        """The calls of a function or method by the last part of its name, in the order of the walk."""
+        return self._calls.get(name, [])
+
     def inside(self, node: ast.AST) -> tuple[ast.AST, ...]:
         """A node and all that is below it, in the order of the walk."""
         first = self._numbers.get(id(node))
@@ -101,10 +110,14 @@ class ParsedTree:
         around: list[ast.AST] = []
         current = self.parents.get(id(node))
         while current is not None:
-            if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            if isinstance(current, _FUNCTIONS):
                 around.append(current)
             current = self.parents.get(id(current))
         return around[::-1]
+
+    def depth(self, node: ast.AST) -> int:
+        """How many nodes contain a node."""
+        return self._depths[self._numbers[id(node)]]
 
     def _walk_own(self, scope: ast.AST) -> list[ast.AST]:
         body = [statement for statement in getattr(scope, "body", []) if id(statement) in self._numbers]
@@ -122,6 +135,14 @@ class ParsedTree:
         return {}
 
     @cached_property
+    def _calls(self) -> dict[str, list[ast.Call]]:
+        found: dict[str, list[ast.Call]] = {}
+        for call in self.of(ast.Call):
+            name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+            found.setdefault(name, []).append(call)
+        return found
+
+    @cached_property
     def _numbers(self) -> dict[int, int]:
         return {id(node): number for number, node in enumerate(self.nodes)}
 
@@ -133,6 +154,13 @@ class ParsedTree:
             above = self._numbers[id(self.parents[id(self.nodes[number])])]
             ends[above] = max(ends[above], ends[number])
         return ends
+
+    @cached_property
+    def _depths(self) -> list[int]:
+        depths = [0]
+        for node in self.nodes[1:]:
+            depths.append(depths[self._numbers[id(self.parents[id(node)])]] + 1)
+        return depths
 
     @cached_property
     def _by_kind(self) -> dict[type, list[int]]:
@@ -147,21 +175,37 @@ def index_tree(module: ast.Module, text: str = "") -> ParsedTree:
     nodes: list[ast.AST] = []
     parents: dict[int, ast.AST] = {}
     pending: list[ast.AST] = [module]
-    branches = _BRANCHES.get
     while pending:
         node = pending.pop()
         nodes.append(node)
-        children: list[ast.AST] = []
-        for value in node.__dict__.values():
-            walked = branches(type(value), False)
-            if walked:
-                children.append(value)
-            elif walked is None:
-                children += [item for item in value if branches(type(item), False)]
+        children = child_nodes(node)
         for child in children:
             parents[id(child)] = node
         pending += children[::-1]
     return ParsedTree(text, module, tuple(nodes), parents)
+
+
+def child_nodes(node: ast.AST) -> list[ast.AST]:
+    """The nodes right below one that have fields themselves, in the order of the text; several times as fast as the library's."""
+    children: list[ast.AST] = []
+    if type(node) in _LEAVES:
+        return children
+    branches = _BRANCHES.get
+    for value in node.__dict__.values():
+        walked = branches(type(value), False)
+        if walked:
+            children.append(value)
+        elif walked is None:
+            children += [item for item in value if branches(type(item), False)]
+    return children
+
+
+def nodes_below(node: ast.AST) -> list[ast.AST]:
+    """A node and all that is below it that have fields, breadth first: for parts of a tree that nobody has indexed."""
+    found = [node]
+    for one in found:  # grows
+        found += child_nodes(one)
+    return found
 
 
 def measure_shape(text: str) -> Shape:
