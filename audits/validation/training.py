@@ -111,12 +111,17 @@ def _said(submission: Submission) -> list[Location]:
 def _by_data_flow(analysis: Analysis) -> list[Finding]:
     trace = analysis.run
     steps = [step for step in trace.of("update") if any(label[0] == "score" for label in step.labels)]
+    mixes: dict[int, bool] = {}  # by the number of a loss: many steps follow from one
     trained = changed_by([step for step in steps if not has_source(step.tokens, "val") and has_source(step.tokens, "train")])
     for step in steps:
         by_name = has_source(step.tokens, "val")
         if not by_name and not (has_source(step.tokens, "shards") and _reads_all_shards(analysis)):
             continue
-        if has_source(step.tokens, "train") and by_name and not _mixes(step, trace):
+        if (
+            has_source(step.tokens, "train")
+            and by_name
+            and not any(_mixes(loss, mixes) for loss in events_behind(step.labels, trace, "score"))
+        ):
             continue
         if by_name and trained and not trained & changed_by([step]):
             # Adapters and offsets of the evaluation, not the weights that training made.
@@ -127,15 +132,16 @@ def _by_data_flow(analysis: Analysis) -> list[Finding]:
     return []
 
 
-def _mixes(step: Event, trace: Trace) -> bool:
-    """Whether training and validation tokens are joined into the batches of a step (and not merely read by the same code)."""
-    for loss in events_behind(step.labels, trace, "score"):
-        for value in loss.values[1:]:
-            for node in slice_of(value, 2000):
-                kinds = [{kind for kind in ("val", "train") if has_source(labels_of(one), kind)} for one in _joined(node)]
-                if {"val"} in kinds and {"train"} in kinds:
-                    return True
-    return False
+def _mixes(loss: Event, known: dict[int, bool]) -> bool:
+    """Whether training and validation tokens are joined into the batch of a loss (and not merely read by the same code)."""
+    if loss.index not in known:
+        known[loss.index] = any(_joins_both(node) for value in loss.values[1:] for node in slice_of(value, 2000))
+    return known[loss.index]
+
+
+def _joins_both(node: Data) -> bool:
+    kinds = [{kind for kind in ("val", "train") if has_source(labels_of(one), kind)} for one in _joined(node)]
+    return {"val"} in kinds and {"train"} in kinds
 
 
 def _joined(node: Data) -> list[Value]:

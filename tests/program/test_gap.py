@@ -7,6 +7,7 @@ import pytest
 from fixtures.program.editing import after, record
 from fixtures.script import TRAIN_GPT
 from tests.program.judge import analyse_script, judge, result_of
+from verifier.program.state import Budget
 
 COMPUTED = {
     "exec of text from a file": "exec(open('hidden.txt').read())",
@@ -26,6 +27,11 @@ CODES = ("TTT001", "TTT002", "SLT001", "NGR001", "MIX001", "PPM001", "VAL001", "
 
 def test_the_plain_script_has_no_gap() -> None:
     assert analyse_script(TRAIN_GPT).gap() == ""
+
+
+def test_more_dependencies_than_are_kept_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifier.program.analysis.Budget", lambda: Budget(labels=20))
+    assert analyse_script(TRAIN_GPT).gap().endswith("more than 20 dependencies of values")
 
 
 @pytest.mark.parametrize("way", COMPUTED)

@@ -27,6 +27,7 @@ from verifier.program.values import (
     join_labels,
     labels_of,
     taken,
+    united,
 )
 
 _KEPT = 64
@@ -78,7 +79,9 @@ class Containers(Calls):
             if len(numbers) <= UNROLLED:
                 return [constant(number, site, _iteration(key, ordinal)) for ordinal, number in enumerate(numbers, 1)], True
         if value.op in ("range",):
-            return [Data("loopvar", value.args, value.labels | _iteration(key, ordinal), site) for ordinal in (1, 2)], False
+            return [
+                Data("loopvar", value.args, united(value.labels, _iteration(key, ordinal)), site) for ordinal in (1, 2)
+            ], False
         if value.op == "zip":
             columns = [self.iterate(argument, key, site) for argument in value.args]
             exact = all(known for _, known in columns) and bool(columns)
@@ -129,7 +132,7 @@ class Containers(Calls):
         if isinstance(item, Data):
             if inside and item.owner is not None:
                 return item
-            node = Data("element", (item,), item.labels | extra | _iteration(key, ordinal), site)
+            node = Data("element", (item,), united(united(item.labels, extra), _iteration(key, ordinal)), site)
             if inside:
                 node.const = item.const
             node.owner, node.serial = (item.owner, item.serial) if inside else (None, self.new_serial())

@@ -13,7 +13,7 @@ from verifier.program.library import NATIVE
 from verifier.program.methods import Methods
 from verifier.program.scope import ModuleText, Scope
 from verifier.program.state import Budget, OutOfBudget
-from verifier.program.values import Instance, Lib, Site, Value, constant
+from verifier.program.values import Instance, Lib, Site, Value, constant, united
 from verifier.program.witness import Witness
 
 _RECURSION = 12_000
@@ -93,6 +93,7 @@ class Interpreter(Methods):
             incomplete.append(Problem(self._where(main), "program-budget", "the script nests deeper than is walked"))
         finally:
             sys.setrecursionlimit(limit)
+            united.cache_clear()  # sets of another execution are others
         state = self.state
         for event in state.events:
             if event.kind == "opaque" and not event.text.startswith(NATIVE):

@@ -15,6 +15,7 @@ from verifier.program.values import (
     Seq,
     Value,
     taken,
+    united,
 )
 from verifier.submission.python_tree import child_nodes, nodes_below
 
@@ -224,10 +225,11 @@ class Loops(Definitions):
     ) -> None:  # fmt: skip
         """What a loop changes has another value in each iteration. What is only handed over (`previous = chunk`) still is of the
         iteration before, and what nothing has changed yet is what it was."""
+        here = frozenset({label})
         for name in carried:
             value = scope.names.get(name)
             if isinstance(value, Data) and value.owner is None:
-                labels = value.labels | {label} if name in cursors else value.labels
+                labels = united(value.labels, here) if name in cursors else value.labels
                 steady = value.const is None or isinstance(value.const, bool)
                 kept = value.const if steady and (first or _stays(node, name, bool(value.const))) else UNSET
                 widened = Data("join", (value,), labels, value.site, kept)

@@ -30,6 +30,7 @@ from verifier.program.values import (
     joined,
     labels_of,
     own_parameters,
+    united,
     walk_parts,
 )
 
@@ -156,6 +157,9 @@ class Machine:
             tuple(state.conditions),
         )
         state.events.append(event)
+        state.labelled += len(event.labels) + len(event.tokens)
+        if state.labelled > state.budget.labels:
+            raise OutOfBudget(f"more than {state.budget.labels:,} dependencies of values")
         return event
 
     def note_branch(self, site: Site, text: str, outcome: bool | None) -> None:
@@ -228,41 +232,29 @@ class Machine:
         *views, target = self.views(target)
         for view in views:  # names may hold the view
             if type(view) is Data and view.op != "const":
-                view.labels |= labels
+                view.labels = united(view.labels, labels)
         if type(target) is Data:
             for one in joined(target):
                 if one.op == "const":
                     continue  # constants are shared and can't be changed
-                if not labels <= one.labels:
-                    one.labels |= labels
+                one.labels = united(one.labels, labels)
                 if one.owner is not None:
                     self._mark_instance(one.owner, labels)
         elif type(target) is Instance:
             self._mark_instance(target, labels)
         elif type(target) is Seq or type(target) is Map:
-            target.extra |= labels
+            target.extra = united(target.extra, labels)
         elif type(target) is Choice:
             for alternative in target.alternatives:
                 self.mark(alternative, labels)
 
     def _mark_instance(self, instance: Instance, labels: Labels) -> None:
-        made: dict[int, Labels] = {}  # parts of one model mostly hold one set: it stays one
-
-        def grown(old: Labels) -> Labels:
-            if id(old) not in made:
-                made[id(old)] = old | labels
-            return made[id(old)]
-
         def visit(one: Instance) -> None:
             if labels <= one.state:
                 return
-            kept.append(one.state)
-            one.state = grown(one.state)
+            one.state = united(one.state, labels)
             for parameter in own_parameters(one):
-                kept.append(parameter.labels)
-                parameter.labels = grown(parameter.labels)
-
-        kept: list[Labels] = []  # so that no identity is used twice
+                parameter.labels = united(parameter.labels, labels)
 
         walk_parts(instance, visit)
 
@@ -323,7 +315,7 @@ class Machine:
     def write(self, target: Value, key: Value | None, value: Value, site: Site) -> None:
         """An in-place change of a table, buffer, array or parameter."""
         root = self.root(target)
-        labels = labels_of(value) | (labels_of(key) if key is not None else NO_LABELS)
+        labels = united(labels_of(value), labels_of(key) if key is not None else NO_LABELS)
         if self.state.symbolic and any(label[0] == "param" for label in labels) and _serial(root) < self.state.fork_serial:
             self.state.escapes += 1
         owner = root.owner if type(root) is Data else None

@@ -28,6 +28,7 @@ from verifier.program.values import (
     join,
     join_labels,
     labels_of,
+    united,
 )
 
 _BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], object]]] = {
@@ -106,7 +107,7 @@ class Operators(Machine):
     def binary(self, op: ast.operator, left: Value, right: Value, site: Site) -> Value:
         symbol, function = _BINARY[type(op)]
         if type(left) is Data and type(right) is Data:
-            labels = left.labels if right.labels <= left.labels else left.labels | right.labels
+            labels = left.labels if right.labels is left.labels else united(left.labels, right.labels)
             if left.const is not UNSET and right.const is not UNSET:
                 result = fold(function, left.const, right.const, symbol)
                 if result is not UNSET:

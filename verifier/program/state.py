@@ -20,6 +20,9 @@ class OutOfBudget(Exception):
 class Budget:
     steps: int = 700_000
     seconds: float = 6.0
+    labels: int = 1_500_000
+    """Labels of all events together. Weights that thousands of updates change one after the other have one for each of them, and so
+    has all that is computed from them: memory grows with the square of their number. Real scripts stay below 200,000."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,8 @@ class State:
     budget: Budget
     steps: int = 0
     serial: int = 0
+    labelled: int = 0
+    """Labels of the events so far."""
     events: list[Event] = field(default_factory=list)
     guards: list[Guard] = field(default_factory=list)
     skips: dict[tuple[tuple[int, int], ...], Labels] = field(default_factory=dict)

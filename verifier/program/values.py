@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -299,11 +300,18 @@ def _union(start: Labels, values: Iterable[Value], depth: int) -> Labels:
     result = start
     for value in values:
         extra = labels_of(value, depth + 1)
-        if extra is result or extra <= result:
-            continue
-        # Sets are shared where one holds the other: there are many values and few different sets.
-        result = extra if result <= extra else result | extra
+        if extra is not result:
+            result = united(result, extra)
     return result
+
+
+@lru_cache(maxsize=1024)
+def united(first: Labels, second: Labels) -> Labels:
+    """The labels of both. There are many values and few different sets, each of which may hold thousands of labels: one that holds
+    the other is their union, and a union is made once for all that are equal to these."""
+    if second <= first:
+        return first
+    return second if first <= second else first | second
 
 
 def join_labels(values: Iterable[Value]) -> Labels:
@@ -316,7 +324,9 @@ def join(first: Value, second: Value, site: Site | None = None, chosen: Value | 
         return first
     if type(first) is Data and type(second) is Data:
         if first.known and second.known and _same_constant(first.const, second.const):
-            return first if second.labels <= first.labels else constant(first.const, first.site, first.labels | second.labels)
+            return (
+                first if second.labels <= first.labels else constant(first.const, first.site, united(first.labels, second.labels))
+            )
         node = Data("join", (first, second), join_labels((first, second)), site)
         node.chosen = chosen
         return node
@@ -344,7 +354,7 @@ def join_parts(first: Value, second: Value, site: Site | None) -> Value:
 def taken(value: Value, here: Labels, site: Site, depth: int = 0) -> Value:
     """What is taken from a queue or an iterator in this iteration."""
     if isinstance(value, Data):
-        return Data("element", (value,), value.labels | here, site, value.const)
+        return Data("element", (value,), united(value.labels, here), site, value.const)
     if isinstance(value, Seq) and depth < 3:
         return Seq(value.kind, [taken(item, here, site, depth + 1) for item in value.items], value.exact)
     if isinstance(value, Choice) and depth < 3:
