@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from audits.adaptation.offsets import is_offset
+from audits.adaptation.order import loss_behind
 from audits.claims.live import live_features, unadapted
 from audits.claims.promises import KEPT, logged_epochs, order_in_code, promised_orders
 from audits.claims.stated import EPOCH, FEATURES, WORDS, Trace, denials, openly_claimed, traces
@@ -131,7 +132,8 @@ def _executed(context: Context, denied: Mapping[str, Sequence[Statement]]) -> It
         # Where test-time training is claimed openly, "no eval-time adaptation" speaks of another kind.
         if feature is None or openly_claimed(context.submission, topic) or openly_claimed(context.submission, "ttt"):
             continue
-        if is_offset(feature.adapts) and openly_claimed(context.submission, "slot"):
+        offset = is_offset(feature.adapts, loss_behind(feature.adapts, analysis.run))
+        if offset and openly_claimed(context.submission, "slot"):
             continue
         plain = claims[0].form != "prose" and topic != "eval-adaptation"
         yield Finding(

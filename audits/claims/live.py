@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from audits.adaptation.offsets import is_offset
+from audits.adaptation.order import loss_behind
 from verifier.evidence import Location
 from verifier.program.analysis import Analysis
 from verifier.program.events import Event, Trace
@@ -52,7 +53,7 @@ def _topics(event: Event, trace: Trace) -> Iterator[str]:
     if not event.certain or not has_source(event.tokens, "val"):
         return
     if event.kind == "update" and any(label[0] == "score" for label in event.labels):
-        if is_offset(event):
+        if is_offset(event, loss_behind(event, trace)):
             # The sample's own delta or bias: what denies updates of the weights is silent about it.
             yield "eval-adaptation"
             return

@@ -58,7 +58,7 @@ def test_the_conditions_that_test_a_switch_are_known() -> None:
 def decided(script: str, *lines: str) -> dict[int, bool]:
     """The lines of the conditions that these log lines decide, with the value that they had."""
     logged = [LogLine("train.log", number, text) for number, text in enumerate(lines, 1)]
-    found = witness_branches([("train_gpt.py", 0, ast.parse(script))], logged)
+    found = witness_branches([("train_gpt.py", 0, index_tree(ast.parse(script)))], logged)
     return {site.line: truth for site, truth in found.ran.items()}
 
 
