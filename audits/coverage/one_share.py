@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from audits.mixtures.flow import field_of
 from verifier.program.analysis import Analysis, ProgramText
 from verifier.program.events import Event
 from verifier.program.queries import operation, slice_of
@@ -31,19 +32,25 @@ class OneShare:
 
 
 def share_of_one_process(analysis: Analysis, reports: Sequence[Event], losses: Sequence[Event]) -> OneShare | None:
-    """The first loss on a share of the windows that reaches a report past everything that processes exchange. What an exchange was
-    given, or fills, holds what all have."""
+    """A loss on a share of the windows that reaches a report past everything that processes exchange, when each of the reports that a
+    loss flows into is reached by one. What an exchange was given, or fills, holds what all have."""
     together = {id(node) for event in analysis.run.of("exchange") for value in event.values for node in _held(value)}
-    cuts: dict[tuple[Site, ...], Site | None] = {}
-    for report in reports:
-        reached = [node for value in report.values for node in slice_of(value, _NODES, lambda node: _apart(node, together))]
-        for loss in losses:
-            if not any(_is_formed(node, loss) for node in reached):
-                continue
-            where = (loss.site, *loss.stack)
-            if where not in cuts:
-                cuts[where] = _cut_around(analysis, where)
-            cut = cuts[where]
+    # What is printed in the loop over the windows is a running value.
+    around = {loop for loss in losses for loop in loss.loops}
+    final = [
+        report
+        for report in reports
+        if not around & set(report.loops) and any(("score", one.index) in report.labels for one in losses)
+    ]
+    found = [_share_behind(analysis, report, losses, together) for report in final]
+    return found[-1] if found and all(found) else None
+
+
+def _share_behind(analysis: Analysis, report: Event, losses: Sequence[Event], together: set[int]) -> OneShare | None:
+    reached = [node for value in report.values for node in slice_of(value, _NODES, lambda node: _apart(node, together))]
+    for loss in losses:
+        if any(_is_formed(node, loss) for node in reached):
+            cut = _cut_around(analysis, (loss.site, *loss.stack))
             if cut is not None:
                 return OneShare(cut, loss.site, _printed(report))
     return None
@@ -73,6 +80,8 @@ def _apart(node: Data, together: set[int]) -> list[Value]:
     """What a value is computed from, on one process."""
     if id(node) in together or operation(node).startswith(_EXCHANGES):
         return []
+    if operation(node) == "index" and (field := field_of(node)) is not None:
+        return list(field)
     inner = [node.inner] if node.inner is not None else []
     return [*node.args, *inner, *(value for _, value, _ in node.filled)]
 

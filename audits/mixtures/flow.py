@@ -201,7 +201,7 @@ class Flow:
         if operation(node) == "where" and len(node.args) == 3:
             own = {id(one) for one in data_in(node.args[0])} - {id(one) for value in node.args[1:] for one in data_in(value)}
             return tuple(one for one in inputs if id(one) not in own)
-        if operation(node) == "index" and (field := _field(node)) is not None:
+        if operation(node) == "index" and (field := field_of(node)) is not None:
             return field
         if operation(node) in ("index", "element", "index_select", "narrow", "split", "chunk", "clamp", "clip", "masked_select"):
             own = {id(one) for value in node.args[1:] for one in data_in(value)}
@@ -305,7 +305,7 @@ def _is_mask(node: Data, depth: int) -> bool:
     return how in _COMPARISONS
 
 
-def _field(node: Data) -> tuple[Data, ...] | None:
+def field_of(node: Data) -> tuple[Data, ...] | None:
     """The same field of every tuple that a record picked from a list may be."""
     place, base = node.args[1], node.args[0]
     if not isinstance(place, Data) or type(place.const) is not int:
