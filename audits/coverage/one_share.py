@@ -50,9 +50,10 @@ def _share_behind(analysis: Analysis, report: Event, losses: Sequence[Event], to
     reached = [node for value in report.values for node in slice_of(value, _NODES, lambda node: _apart(node, together))]
     for loss in losses:
         if any(_is_formed(node, loss) for node in reached):
+            made = {node.site for value in loss.values for node in slice_of(value, _NODES, lambda node: _apart(node, set()))}
             cut = _cut_around(analysis, (loss.site, *loss.stack))
-            if cut is not None:
-                return OneShare(cut, loss.site, _printed(report))
+            if cut is not None and (cut.always or cut.site in made):
+                return OneShare(cut.site, loss.site, _printed(report))
     return None
 
 
@@ -86,7 +87,15 @@ def _apart(node: Data, together: set[int]) -> list[Value]:
     return [*node.args, *inner, *(value for _, value, _ in node.filled)]
 
 
-def _cut_around(analysis: Analysis, where: Sequence[Site]) -> Site | None:
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """`always`: no condition around it has been decided in two ways. Else another call may have scored all windows."""
+
+    site: Site
+    always: bool
+
+
+def _cut_around(analysis: Analysis, where: Sequence[Site]) -> _Cut | None:
     """The place in the functions around a loss where the windows of one process are cut out of all."""
     for site in where:
         for text in analysis.trees:
@@ -94,14 +103,14 @@ def _cut_around(analysis: Analysis, where: Sequence[Site]) -> Site | None:
                 for function in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
                     if (
                         function.lineno <= site.line <= (function.end_lineno or 0)
-                        and (cut := _cut_in(text, function)) is not None
+                        and (cut := _cut_in(analysis, text, function)) is not None
                     ):
                         return cut
     return None
 
 
-def _cut_in(text: ProgramText, function: _Function) -> Site | None:
-    """`total * rank // world_size`, `windows[rank::world_size]`, `range(rank, total, world_size)`."""
+def _cut_in(analysis: Analysis, text: ProgramText, function: _Function) -> _Cut | None:
+    """A line that the run reaches: `total * rank // world_size`, `windows[rank::world_size]`, `range(rank, total, world_size)`."""
     for node in text.parsed.inside(function):
         first: ast.expr | None = None
         step: ast.expr | None = None
@@ -111,8 +120,15 @@ def _cut_in(text: ProgramText, function: _Function) -> Site | None:
             first, step = node.lower, node.step
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) == 3:
             first, step = node.args[0], node.args[2]
-        if first is not None and step is not None and _names(first) & _RANK and _names(step) & _WORLD:
-            return Site(text.path, text.layer, first.lineno)
+        if first is None or step is None or not _names(first) & _RANK or not _names(step) & _WORLD:
+            continue
+        holders: list[ast.AST] = [node]
+        while holders[-1] is not function and (holder := text.parsed.parents.get(id(holders[-1]))) is not None:
+            holders.append(holder)
+        lines = [Site(text.path, text.layer, holder.lineno) for holder in holders if isinstance(holder, ast.stmt)]
+        if lines and lines[0] in analysis.run.reached:
+            decided = [analysis.run.branches[line].outcomes for line in lines if line in analysis.run.branches]
+            return _Cut(Site(text.path, text.layer, first.lineno), all(len(outcomes) < 2 for outcomes in decided))
     return None
 
 

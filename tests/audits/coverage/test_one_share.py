@@ -101,6 +101,12 @@ def test_the_share_of_one_process_is_reviewed(text: str, rule: str) -> None:
         "gathered": HEAD + BLOCK + SCORED + GATHERED + TAIL,
         "by a helper": HELPER + HEAD + BLOCK + SCORED + BY_A_HELPER + TAIL,
         "what was kept": HEAD + BLOCK + SCORED + "    dist.all_reduce(kept)\n" + SUMMED + OF_THE_KEPT,
+        "shares that the settings switch off": HEAD
+        + "    if args.ttt_enabled:\n    "
+        + STRIDED
+        + "    else:\n        mine = starts\n"
+        + SCORED
+        + TAIL,
         "every process scores all": HEAD + "    mine = starts\n" + SCORED + TAIL,
     }.values(),
 )

@@ -158,8 +158,10 @@ SHARED_OUT = """\
                 continue
             chunk = tokens[start : start + args.train_seq_len + 1]
             x, y = chunk[:-1][None], chunk[1:][None]
-            nats += model(x, y).item()
-            count += y.numel()
+            loss = model(x, y)
+            dist.all_reduce(loss)
+            nats += loss.item()
+            count += world * y.numel()
 """
 OWN_PART = """\
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
