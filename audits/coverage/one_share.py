@@ -49,7 +49,7 @@ def share_of_one_process(analysis: Analysis, reports: Sequence[Event], losses: S
 def _share_behind(analysis: Analysis, report: Event, losses: Sequence[Event], together: set[int]) -> OneShare | None:
     reached = [node for value in report.values for node in slice_of(value, _NODES, lambda node: _apart(node, together))]
     for loss in losses:
-        if any(_is_formed(node, loss) for node in reached):
+        if any(_is_formed(node, loss) for node in reached if id(node) not in together):
             made = {node.site for value in loss.values for node in slice_of(value, _NODES, lambda node: _apart(node, set()))}
             cut = _cut_around(analysis, (loss.site, *loss.stack))
             if cut is not None and (cut.always or cut.site in made):
