@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.program.adaptation_offsets import CASES as OFFSETS
 from fixtures.program.adaptation_scripts import FINE_TUNE, adapting, record
 from fixtures.program.adaptation_shapes import CHANGES, SHAPES, loop
 from fixtures.record import Record, log_of
@@ -159,3 +160,13 @@ def test_weights_of_a_run_that_trains_nothing_are_not_cleared() -> None:
     assert only_scores != script
     answer = result_of(judge(record(only_scores), "TTT002"), "TTT002")
     assert answer.outcome is Outcome.NOT_AVAILABLE, answer.reason
+
+
+@pytest.mark.parametrize(
+    ("accuser", "slug", "other"), [("TTT001", "low-rank-class", "SLT001"), ("SLT001", "scaled-and-masked", "TTT001")]
+)
+def test_what_is_multiplied_is_a_weight_and_what_is_added_an_offset(accuser: str, slug: str, other: str) -> None:
+    case = next(case for case in OFFSETS if (case.rule, case.slug) == (accuser, slug))
+    report = judge(case.record, accuser, other)
+    assert result_of(report, accuser).outcome is Outcome.FAIL
+    assert result_of(report, other).outcome is Outcome.PASS
