@@ -14,20 +14,15 @@ def way_around(analysis: Analysis, event: Event) -> tuple[Site, str] | None:
     """The first place, with its text, where a run may leave before it comes to what an event says: in the function of the event or in
     one that called it. A way out whose condition is known not to hold is none; an exception that ends the run is none either."""
     for site in (event.site, *reversed(event.stack)):
-        for text in analysis.trees:
-            if (text.path, text.layer) != (site.path, site.layer):
-                continue
-            around = [
-                one
-                for one in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef)
-                if one.lineno <= site.line <= (one.end_lineno or 0)
-            ]
-            innermost = max(around, key=lambda one: one.lineno, default=None)
-            for leave, holders in _leaves(text, innermost or text.parsed.module, site.line):
-                tests = [one for one in holders if isinstance(one, ast.If) and not _within([one], site.line)]
-                if all(_may_lead(analysis.run, text, test, leave.lineno) for test in tests):
-                    shown, line = (ast.unparse(tests[-1].test), tests[-1].lineno) if tests else (ast.unparse(leave), leave.lineno)
-                    return Site(text.path, text.layer, line), shown.split("\n")[0]
+        text = analysis.text_at(site)
+        if text is None:
+            continue
+        scope = next((function for _, function in analysis.functions_at(site)), text.parsed.module)
+        for leave, holders in _leaves(text, scope, site.line):
+            tests = [one for one in holders if isinstance(one, ast.If) and not _within([one], site.line)]
+            if all(_may_lead(analysis.run, text, test, leave.lineno) for test in tests):
+                shown, line = (ast.unparse(tests[-1].test), tests[-1].lineno) if tests else (ast.unparse(leave), leave.lineno)
+                return Site(text.path, text.layer, line), shown.split("\n")[0]
     return None
 
 

@@ -98,14 +98,9 @@ class _Cut:
 def _cut_around(analysis: Analysis, where: Sequence[Site]) -> _Cut | None:
     """The place in the functions around a loss where the windows of one process are cut out of all."""
     for site in where:
-        for text in analysis.trees:
-            if (text.path, text.layer) == (site.path, site.layer):
-                for function in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
-                    if (
-                        function.lineno <= site.line <= (function.end_lineno or 0)
-                        and (cut := _cut_in(analysis, text, function)) is not None
-                    ):
-                        return cut
+        for text, function in analysis.functions_at(site):
+            if (cut := _cut_in(analysis, text, function)) is not None:
+                return cut
     return None
 
 

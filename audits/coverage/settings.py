@@ -128,16 +128,7 @@ def _argument(node: ast.expr, settings: Settings) -> Known:
 def functions_around(analysis: Analysis, loss: Event) -> Iterator[tuple[ProgramText, Function]]:
     """The functions that the loss is formed in, innermost first."""
     for site in (loss.site, *reversed(loss.stack)):
-        for text in analysis.trees:
-            if (text.path, text.layer) != (site.path, site.layer):
-                continue
-            inside = [
-                node
-                for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef)
-                if node.lineno <= site.line <= (node.end_lineno or 0)
-            ]
-            for node in sorted(inside, key=lambda one: one.lineno, reverse=True):
-                yield text, node
+        yield from analysis.functions_at(site)
 
 
 def call_of(analysis: Analysis, loss: Event, name: str) -> ast.Call | None:

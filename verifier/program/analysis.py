@@ -152,13 +152,22 @@ class Analysis:
         decided = self.run.decided
         return tuple(dict.fromkeys(decided[site] for event in events for site in event.conditions if site in decided))
 
+    def text_at(self, site: Site) -> ProgramText | None:
+        """The text that a line is of."""
+        return next((text for text in self.trees if (text.path, text.layer) == (site.path, site.layer)), None)
+
+    def functions_at(self, site: Site) -> list[tuple[ProgramText, ast.FunctionDef | ast.AsyncFunctionDef]]:
+        """The functions around a line with their text, innermost first."""
+        text = self.text_at(site)
+        functions = text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef) if text is not None else []
+        around = [node for node in functions if node.lineno <= site.line <= (node.end_lineno or 0)]
+        return [(text, node) for node in sorted(around, key=lambda one: one.lineno, reverse=True) if text is not None]
+
     def location(self, site: Site, end: int | None = None) -> Location:
         """The place in the submission, with the line as excerpt."""
-        for text in self.trees:
-            if text.path == site.path and text.layer == site.layer:
-                shown = text.lines[site.line - 1] if 0 < site.line <= len(text.lines) else ""
-                return Location(site.path, site.line or None, end, site.layer, excerpt(shown[:2000]))
-        return Location(site.path, site.line or None, end, site.layer)
+        text = self.text_at(site)
+        shown = text.lines[site.line - 1] if text is not None and 0 < site.line <= len(text.lines) else ""
+        return Location(site.path, site.line or None, end, site.layer, excerpt(shown[:2000]))
 
 
 def analysis_of(context: Context) -> Analysis:
