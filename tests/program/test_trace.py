@@ -330,3 +330,29 @@ def test_the_same_text_gives_the_same_trace() -> None:
     assert [(event.kind, event.site, sorted(map(str, event.labels))) for event in first.events] == [
         (event.kind, event.site, sorted(map(str, event.labels))) for event in second.events
     ]
+
+
+LEFT = """
+total = 0.0
+for at in range(0, 4096, 64):
+    x, y = val[at : at + 64], val[at + 1 : at + 65]
+    loss = F.cross_entropy(model.logits(x), y)
+    part = 0.0
+    for turn in range(3):
+        if float(x[turn]) > 3:
+            part = loss.item()
+            {leave}
+    total += part
+print(f"val_loss:{{total:.8f}}")
+"""
+
+
+@pytest.mark.parametrize("leave", ["break", "continue"])
+def test_what_was_bound_before_an_iteration_may_have_been_left_is_kept(leave: str) -> None:
+    trace = run(LEFT.format(leave=leave))
+    assert scores_of(trace.of("report")[-1], trace)
+
+
+def test_what_only_another_path_binds_is_not_scored() -> None:
+    trace = run(LEFT.format(leave="break").replace("part = loss.item()", "part = 1.0"))
+    assert not scores_of(trace.of("report")[-1], trace)
