@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -111,17 +111,22 @@ class Analysis:
         """Functions that step an optimizer, that a claimed log shows to have run, and that the execution never entered: the log's
         weights came about in another way than the one that is followed."""
         entered = {(site.path, site.layer, site.line) for site in self.run.reached}
-        named = {
-            name for text in self.trees for node in text.parsed.of(ast.Name, ast.Attribute, ast.Constant) for name in _names(node)
-        }
         found = []
         for text in self.trees:
             for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
-                said = self.witness.functions.get(Site(text.path, text.layer, node.lineno))
+                site = Site(text.path, text.layer, node.lineno)
+                said = self.witness.functions.get(site)
                 lines = range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
-                if said and _learns(node) and not any((text.path, text.layer, line) in entered for line in lines):
-                    found.append(Unentered(node.name, Site(text.path, text.layer, node.lineno), said, node.name in named))
+                if said is None or any((text.path, text.layer, line) in entered for line in lines):
+                    continue
+                if any(isinstance(one, ast.Attribute) and one.attr == "backward" for one in text.parsed.inside(node)):
+                    found.append(Unentered(node.name, site, said, self._mentions(node.name)))
         return tuple(found)
+
+    def _mentions(self, name: str) -> bool:
+        """Whether a text of the program uses a name, in whatever way."""
+        nodes = (node for text in self.trees for node in text.parsed.of(ast.Name, ast.Attribute, ast.Constant))
+        return any(name in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "value", "")) for node in nodes)
 
     @cached_property
     def documented(self) -> Trace:
@@ -205,21 +210,6 @@ def _analyse(submission: Submission) -> Analysis:
         _environment(submission, rows, documented=True),
         tuple(doubts),
     )
-
-
-def _names(node: ast.AST) -> Iterator[str]:
-    """The name that a node may call a function by."""
-    if isinstance(node, ast.Name):
-        yield node.id
-    elif isinstance(node, ast.Attribute):
-        yield node.attr
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
-
-
-def _learns(node: ast.AST) -> bool:
-    """Whether a gradient is formed in this function."""
-    return any(isinstance(one, ast.Attribute) and one.attr == "backward" for one in ast.walk(node))
 
 
 def _main_text(submission: Submission, trees: tuple[ProgramText, ...]) -> ProgramText | None:
