@@ -110,6 +110,15 @@ def test_a_branch_that_would_have_said_more_did_not_run() -> None:
     assert decided(SKIPPING, "nothing is trained, the weights come from a file", "rate_of_decay: 0.5") == {1: True}
 
 
+def test_a_run_that_went_there_need_not_have_said_all_that_comes_after() -> None:
+    script = "if on:\n log('adapting to each chunk')\n learn()\n log('adapted to everything at last')"
+    assert decided(script, "adapting to each chunk") == {1: True}
+    logged = [LogLine("train.log", 1, "adapted to everything at last"), LogLine("train.log", 2, "start of it all")]
+    script += "\nlog('start of it all')"
+    found = witness_branches([("train_gpt.py", 0, index_tree(ast.parse(script)))], logged)
+    assert (found.ran, found.silent) == ({}, frozenset())  # it says too little for a proof, and too much for silence
+
+
 def test_what_is_printed_by_other_means_or_at_times_need_not_be_there() -> None:
     script = "if on:\n print('for the terminal only')\n log('adapting to each chunk')\n if slow:\n  log('this takes a while')"
     assert decided(script, "adapting to each chunk") == {1: True}

@@ -106,7 +106,7 @@ def witness_branches(trees: Sequence[tuple[str, int, ParsedTree]], lines: Sequen
                 for name, on in _tested(node.test, truth, aliases):
                     if name not in looped | given | reassigned:
                         proven.setdefault(name, []).append(Switch(on, proof))
-            elif taken is None and _should_show(node.body, prints, printers):
+            elif _trace_of(node, "body", prints, logged) is None and _should_show(node.body, prints, printers):
                 silent.add(site)
     switches = {
         name: Switch(found[0].on, found[0].line, tuple(tests.get(name, ())))
@@ -230,17 +230,27 @@ def _varies(test: ast.expr, looped: frozenset[str], given: frozenset[str], reass
 def _verdict(
     node: ast.If | ast.FunctionDef | ast.AsyncFunctionDef, side: str, prints: _Prints, logged: Callable[[_Words], LogLine | None]
 ) -> LogLine | None:
-    """The log line of a print inside a block, of a text that is printed nowhere else. Where the block always prints another text by
-    the same means and no log has it, the line is somebody else's: a dump of settings has many."""
-    inside = prints.sides.get((id(node), side), {})
-    own = [words for words in inside if inside[words] == prints.count[words]]
-    found = next(((words, line) for words in own if (line := logged(words)) is not None), None)
+    """The log line of a print inside a block, of a text that is printed nowhere else. Where the block prints another text first, always
+    and by the same means, and no log has it, the line is somebody else's: a dump of settings has many."""
+    found = _trace_of(node, side, prints, logged)
     if found is None:
         return None
+    words, line = found
+    call = prints.last[words]
     body = node.orelse if isinstance(node, ast.If) and side == "orelse" else node.body
-    always = (prints.calls.get(id(one.value)) for one in body if isinstance(one, ast.Expr))
-    missing = any(said and said[1] == prints.means[found[0]] and said[0] in own and logged(said[0]) is None for said in always)
-    return None if missing else found[1]
+    before = (prints.calls.get(id(one.value)) for one in body if isinstance(one, ast.Expr) and one.lineno < call.lineno)
+    means = prints.calls[id(call)][1]
+    silent = any(said and said[1] == means and prints.count[said[0]] == 1 and logged(said[0]) is None for said in before)
+    return None if silent else line
+
+
+def _trace_of(
+    node: ast.If | ast.FunctionDef | ast.AsyncFunctionDef, side: str, prints: _Prints, logged: Callable[[_Words], LogLine | None]
+) -> tuple[_Words, LogLine] | None:
+    """The words that only this block prints and that a log has, with the line."""
+    inside = prints.sides.get((id(node), side), {})
+    own = (words for words in reversed(inside) if inside[words] == prints.count[words])
+    return next(((words, line) for words in own if (line := logged(words)) is not None), None)
 
 
 def _should_show(body: Sequence[ast.stmt], prints: _Prints, printers: set[str]) -> bool:
@@ -256,11 +266,11 @@ def _should_show(body: Sequence[ast.stmt], prints: _Prints, printers: set[str]) 
 @dataclass(frozen=True, slots=True)
 class _Prints:
     """The print and log calls of a text that are statements or values of statements: by their identity the fixed words of the text
-    and the name that is called (`means`: by the words); how often each text is printed, in all and inside each side of each
-    condition and each function's own body."""
+    and the name that is called; the `last` call that prints a text; how often each text is printed, in all and inside each side of
+    each condition and each function's own body."""
 
     calls: dict[int, tuple[_Words, str]] = field(default_factory=dict)
-    means: dict[_Words, str] = field(default_factory=dict)
+    last: dict[_Words, ast.Call] = field(default_factory=dict)
     count: dict[_Words, int] = field(default_factory=dict)
     sides: dict[tuple[int, str], dict[_Words, int]] = field(default_factory=dict)
 
@@ -274,7 +284,7 @@ def _prints(tree: ParsedTree) -> _Prints:
         if found is None:
             continue
         prints.calls[id(call)] = found
-        prints.means[found[0]] = found[1]
+        prints.last.setdefault(found[0], call)
         prints.count[found[0]] = prints.count.get(found[0], 0) + 1
         below: ast.AST = call
         outside = False
