@@ -356,3 +356,21 @@ def test_what_was_bound_before_an_iteration_may_have_been_left_is_kept(leave: st
 def test_what_only_another_path_binds_is_not_scored() -> None:
     trace = run(LEFT.format(leave="break").replace("part = loss.item()", "part = 1.0"))
     assert not scores_of(trace.of("report")[-1], trace)
+
+
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        ("VAL", {"val"}),
+        ('os.path.join(FOLDER, "fineweb_val_000000.bin")', {"val"}),
+        # What lies beside the shards is none of them.
+        ('os.path.join(os.path.dirname(VAL), "names.json")', set()),
+        ('os.path.join(os.path.dirname(VAL), "fineweb_train_000000.bin")', {"train"}),
+        ('os.path.join(os.path.dirname(os.path.dirname(VAL)), "names.json")', set()),
+        ('Path(VAL).parent / "names.json"', set()),
+    ],
+)
+def test_a_file_beside_the_shards_is_no_shard(path: str, kinds: set[str]) -> None:
+    script = "import os\nfrom pathlib import Path\nFOLDER = os.environ.get('DATA', 'data')\nVAL = os.path.join(FOLDER, 'fineweb_val_*.bin')\n"
+    trace = analyse_script(script + f"print(open({path}).read())\n").run
+    assert {str(label[1]) for event in trace.of("read") for label in event.labels if label[0] == "src"} == kinds

@@ -28,6 +28,10 @@ def fragments(value: Value, limit: int = _MAX_NODES) -> list[str]:
                     found.append(current.const)
                 elif isinstance(current.const, bytes) and len(current.const) < 400:
                     found.append(current.const.decode("utf-8", "replace"))
+            elif current.op == "call:os.path.dirname":
+                # What lies beside a file is not that file.
+                texts = [text for held in current.args for text in fragments(held, limit - len(seen))]
+                found += [text for text in (*texts[:-1], *(text.rpartition("/")[0] for text in texts[-1:])) if text]
             else:
                 pending += reversed(current.args)
         elif isinstance(current, Seq):
