@@ -1,4 +1,4 @@
-"""A model of toy size that a script refuses gets wider; nothing else is tried again."""
+"""A toy size that a script refuses gets larger: the model wider, else the vocabulary that of the run. Nothing else is tried again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Stub:
         return True
 
     def run(self, name: str, data: ToyData, environment: Mapping[str, str]) -> Attempt:
-        width = environment["MODEL_DIM"]
+        width = environment.get("MODEL_DIM", environment.get("VOCAB_SIZE", ""))
+        assert environment.get("VOCAB_SIZE", "512") == str(data.tokenizer.size)
         self.made.append((name, width))
         script = Script.on()
         if self.missing and width in self.refused:
@@ -68,3 +69,12 @@ def test_the_settings_stay_where_width_is_not_the_cause(
     assert made.first_run().name == "base"
     assert len(bench.made) == runs
     assert made.settings.environment["MODEL_DIM"] == "128"
+
+
+def test_a_vocabulary_that_is_refused_is_replaced_by_the_run_s(tmp_path: Path) -> None:
+    settings = ToySettings({"VOCAB_SIZE": "512"}, {"VOCAB_SIZE": ("998", "512")}, 512)
+    bench = Stub(tmp_path, ("512",))
+    made = Laboratory(cast(Submission, None), cast(Bench, cast(Any, bench)), settings, None, case_controls=False)
+    assert made.first_run().name == "base-vocabulary"
+    assert (made.settings.environment, made.settings.vocabulary) == ({"VOCAB_SIZE": "998"}, 998)
+    assert not made.any_vocabulary

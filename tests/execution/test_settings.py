@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from verifier.evidence import Location
-from verifier.execution.settings import listed_settings, shrink, widen
+from verifier.execution.settings import keep_vocabulary, listed_settings, shrink, widen
 from verifier.submission.script import EnvRead
 
 
@@ -124,3 +124,13 @@ def test_a_wider_model_keeps_the_odd_divisors_of_the_run_s() -> None:
         assert wider.environment["ITERATIONS"] == "4"
     assert widen(shrink(reads(ITERATIONS="20000"), {})) is None
     assert widen(shrink(reads(MODEL_DIM="64"), {})) is None
+
+
+def test_the_run_s_own_vocabulary_stays_with_its_tables() -> None:
+    whole = keep_vocabulary(shrink(reads(VOCAB_SIZE="1024", MODEL_DIM="512"), {"VOCAB_SIZE": "998"}))
+    assert whole is not None
+    assert (whole.environment["VOCAB_SIZE"], whole.vocabulary) == ("998", 998)
+    assert set(whole.shrunk) == {"MODEL_DIM"}
+    assert keep_vocabulary(shrink(reads(VOCAB_SIZE="512"), {})) is None
+    assert keep_vocabulary(shrink(reads(VOCAB_SIZE="287"), {})) is None
+    assert keep_vocabulary(shrink(reads(ITERATIONS="5"), {})) is None

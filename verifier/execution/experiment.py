@@ -16,7 +16,7 @@ from verifier.execution.bench import Budget as Budget
 from verifier.execution.bench import keep_evidence as keep_evidence
 from verifier.execution.bench import stage_of as stage_of
 from verifier.execution.passes import Pass, Run
-from verifier.execution.settings import ToySettings, listed_settings, shrink, widen
+from verifier.execution.settings import ToySettings, keep_vocabulary, listed_settings, shrink, widen
 from verifier.execution.toy_data import VAL_TOKENS, ToyData, make_data, swap_token
 from verifier.execution.toy_tokenizer import BOS, SMALLEST, ToyTokenizer, make_tokenizer
 from verifier.execution.transform import Replacement, shrink_literals
@@ -174,21 +174,27 @@ class Laboratory:
     documented: ToySettings | None
     """Those of the documented command, where they are others."""
     case_controls: bool
+    any_vocabulary: bool = True
+    """Whether the script runs with fewer pieces than the run had."""
 
     def first_run(self) -> Attempt:
-        """One run at toy size; a script that a model of that size makes fail gets a wider one, which is then `settings`. Raises
-        `CannotPrepare`."""
-        data = make_data(self._tokenizer(), SEED)
-        base = self.bench.run("base", data, self.settings.environment)
-        wider = widen(self.settings)
-        if wider is None or not base.raised or not self.bench.affords(2 * base.ending.seconds):
+        """One run at toy size. A script that fails at that size gets a wider model, or the run's own vocabulary; what it ends with is then
+        `settings`. Raises `CannotPrepare`."""
+        base = self.bench.run("base", make_data(self._tokenizer(), SEED), self.settings.environment)
+        if not base.raised:
             return base
-        again = self.bench.run("base-wider", data, wider.environment)
-        if not again.completed:
-            return base
-        self.settings = wider
-        self.documented = (widen(self.documented) or self.documented) if self.documented is not None else None
-        return again
+        for name, enlarge in (("base-wider", widen), ("base-vocabulary", keep_vocabulary)):
+            larger = enlarge(self.settings)
+            if larger is None or not is_makeable(larger.vocabulary) or not self.bench.affords(2 * base.ending.seconds):
+                continue
+            tokenizer = make_tokenizer(larger.vocabulary, case_controls=self.case_controls)
+            again = self.bench.run(name, make_data(tokenizer, SEED), larger.environment)
+            if again.completed:
+                self.settings = larger
+                self.documented = (enlarge(self.documented) or self.documented) if self.documented is not None else None
+                self.any_vocabulary = enlarge is not keep_vocabulary
+                return again
+        return base
 
     def experiment(self) -> Experiment:
         """Raises `CannotPrepare`."""
@@ -269,7 +275,7 @@ class Laboratory:
         for name in ("VAL_BATCH_SIZE", "VAL_BATCH_TOKENS"):
             if name in environment:
                 environment[name] = str(FEW_TOKENS - 1)
-        if "VOCAB_SIZE" not in environment:
+        if "VOCAB_SIZE" not in environment or not self.any_vocabulary:
             return make_tokenizer(self.settings.vocabulary, case_controls=self.case_controls), environment
         environment["VOCAB_SIZE"] = str(FEW_PIECES)
         return make_tokenizer(FEW_PIECES, case_controls=self.case_controls, byte_pieces=False), environment

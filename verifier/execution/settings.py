@@ -150,6 +150,17 @@ def widen(toy: ToySettings) -> ToySettings | None:
     return replace(toy, environment=environment, shrunk={**toy.shrunk, **widths})
 
 
+def keep_vocabulary(toy: ToySettings) -> ToySettings | None:
+    """The same with as many pieces as the run had: tables of a tokenizer that the submission brings fit no other number. `None` where
+    that was not changed."""
+    own, held = toy.shrunk.get("VOCAB_SIZE", (None, ""))
+    size = _as_int(own)
+    if size is None or own is None or size < SMALLEST or own == held:
+        return None
+    shrunk = {name: values for name, values in toy.shrunk.items() if name != "VOCAB_SIZE"}
+    return ToySettings({**toy.environment, "VOCAB_SIZE": own}, shrunk, size)
+
+
 def shorten(reads: Iterable[EnvRead], configuration: Mapping[str, str]) -> ToySettings:
     """Settings under which the script builds the model of the run and scores as the run did, after next to no training."""
     reads = tuple(reads)
