@@ -100,6 +100,8 @@ class Experiment:
     documented: Comparison | None = None
     """Under the settings of the documented command, where they are others than the run's."""
     left_out: tuple[str, ...] = ()
+    own_tables: bool = False
+    """Whether the script ran only with the run's own vocabulary: it brings tables of its tokenizer, and the toy one has others."""
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -206,7 +208,7 @@ class Laboratory:
         transformed = shrink_literals(self.submission.program, small, FEW_TOKENS, few.size)
         made = Experiment(
             self.settings, self.bench.script, base=first.base, twin=first.twin, again=first.again,
-            replacements=transformed.replacements,
+            replacements=transformed.replacements, own_tables=not self.any_vocabulary,
         )  # fmt: skip
         if first.base is None or not first.base.completed or first.twin is None or not first.twin.completed:
             return made

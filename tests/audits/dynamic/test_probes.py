@@ -265,7 +265,9 @@ class TestCoverageAndBytes:
         script = Script.on()
         script.score(WHOLE)
         script.print_mean(WHOLE, factor=1.3)
-        answer = probe_bpb(alone(attempts("b", script)))
+        made = alone(attempts("b", script))
+        assert probe_bpb(replace(made, own_tables=True)).outcome is Outcome.NOT_AVAILABLE
+        answer = probe_bpb(made)
         # The table of another tokenizer would look the same.
         assert answer.outcome is Outcome.REVIEW
         assert answer.facts["ratio"] == pytest.approx(1.3, rel=1e-4)
