@@ -1,4 +1,4 @@
-# mypy: disable-error-code="import-not-found, misc"
+# mypy: disable-error-code="import-not-found, misc, no-untyped-call"
 """Operators of compiled extensions that several scripts call by one name and one signature, written out in torch.
 
 `cutlass_evt::gemm_mul(go, w, a)`: a matrix product whose result is multiplied element by element, (go w) * a; computed in single
