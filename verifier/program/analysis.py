@@ -10,7 +10,7 @@ from functools import cached_property
 
 from verifier.engine.context import Context
 from verifier.evidence import Location, Problem, excerpt
-from verifier.ledger.claims import claimed_runs
+from verifier.ledger.claims import claimed_runs, headline_runs
 from verifier.ledger.configuration import COMMAND, LOG, ConfigRow, documented_command, first_reads, is_on, resolve_configuration
 from verifier.program.events import Event, Trace
 from verifier.program.interpreter import Interpreter, Text
@@ -108,9 +108,10 @@ class Analysis:
 
     @cached_property
     def unentered(self) -> tuple[Unentered, ...]:
-        """Functions that step an optimizer, that a claimed log shows to have run, and that the execution never entered: the log's
-        weights came about in another way than the one that is followed."""
+        """Functions that form gradients, that a claimed log shows to have run before the claimed score, and that the execution never
+        entered: the weights that were scored came about in another way than the one that is followed."""
         entered = {(site.path, site.layer, site.line) for site in self.run.reached}
+        scored = {one.run.path: one.metric.source.line or 0 for one in headline_runs(self.submission) if one.metric is not None}
         found = []
         for text in self.trees:
             for node in text.parsed.of(ast.FunctionDef, ast.AsyncFunctionDef):
@@ -118,6 +119,8 @@ class Analysis:
                 said = self.witness.functions.get(site)
                 lines = range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
                 if said is None or any((text.path, text.layer, line) in entered for line in lines):
+                    continue
+                if said.path in scored and said.number > scored[said.path]:
                     continue
                 if any(isinstance(one, ast.Attribute) and one.attr == "backward" for one in text.parsed.inside(node)):
                     found.append(Unentered(node.name, site, said, self._mentions(node.name)))
