@@ -14,7 +14,7 @@ from verifier.ledger.claims import headline_runs
 from verifier.program.analysis import analysis_of
 from verifier.program.changes import changed_by, changes_adapters_only
 from verifier.program.events import Event
-from verifier.program.queries import has_source
+from verifier.program.queries import UNTRAINED, has_source, trains
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
@@ -85,9 +85,8 @@ def check_prequant(context: Context) -> Decision:
             statement = "the weights that are serialized learned from validation tokens"
             remedy = "Train the shipped weights on training shards only."
             return Decision.of(findings_of(uses, adaptation, context, statement, remedy))
-    updates = [step for adaptation in adaptations_of(context) for step in adaptation.trace.of("update")]
-    if all(has_source(step.tokens, "val") for step in updates):
-        return Decision.not_available("nothing is trained in the run that is followed: how its weights came about is not in it")
+    if not any(trains(adaptation.trace) for adaptation in adaptations_of(context)):
+        return Decision.not_available(UNTRAINED)
     return cleared(context, "no serialized weights behind the headline learned from validation tokens")
 
 

@@ -7,7 +7,7 @@ from verifier.engine.context import Context
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.events import Trace
 from verifier.program.otherwise import Otherwise, documented_otherwise
-from verifier.program.queries import has_source
+from verifier.program.queries import UNTRAINED, has_source, trains
 from verifier.rule import Decision, Finding, Level, Outcome, Rule
 
 _PULL = "https://github.com/openai/parameter-golf/pull/"
@@ -24,6 +24,8 @@ def check(context: Context) -> Decision:
         return Decision.of([_finding(found, analysis, way)])
     if gap := analysis.gap():
         return Decision.not_available(gap)
+    if not trains(analysis.run):
+        return Decision.not_available(UNTRAINED)
     return Decision.passed("no weights that are loaded or shipped depend on validation tokens other than by gradient steps")
 
 

@@ -13,7 +13,7 @@ from verifier.ledger.configuration import documented_commands
 from verifier.program.analysis import Analysis, analysis_of
 from verifier.program.changes import changed_by
 from verifier.program.events import Event, Trace
-from verifier.program.queries import events_behind, has_source, headline_reports, is_matched, scores_of, slice_of
+from verifier.program.queries import events_behind, has_source, headline_reports, is_matched, scores_of, slice_of, trains
 from verifier.program.values import Data, Seq, Value, labels_of
 from verifier.rule import Confidence, Decision, Finding, Level, Outcome, Rule
 from verifier.submission.submission import Submission
@@ -46,8 +46,7 @@ def check(context: Context) -> Decision:
     trace = analysis.run
     if gap := analysis.gap():
         return Decision.not_available(gap)
-    steps = [event for event in trace.of("update") if has_source(event.tokens, "train") or has_source(event.tokens, "shards")]
-    if not steps:
+    if not trains(trace):
         return Decision.not_available("no training step on named training shards was found in the script")
     return Decision.passed("every training step behind the weights that are shipped reads training shards")
 

@@ -86,6 +86,14 @@ def is_silent(event: Event, trace: Trace) -> bool:
     return any(site in trace.silent for site in event.conditions)
 
 
+UNTRAINED = "no step on training shards is in the run that is followed: how its weights came about is not known"
+
+
+def trains(trace: Trace) -> bool:
+    """Whether a gradient step on training shards is in an execution. Without one its weights came from elsewhere, and how is not in it."""
+    return any(has_source(step.tokens, kind) for step in trace.of("update") for kind in ("train", "shards"))
+
+
 def updates_in(labels: Labels, trace: Trace) -> tuple[Event, ...]:
     return events_behind(labels, trace, "upd")
 

@@ -153,14 +153,14 @@ def test_a_log_that_shows_what_the_script_never_calls(
     assert result_of(judge(made, "CLM008"), "CLM008").outcome not in (Outcome.FAIL, Outcome.REVIEW)
 
 
-def test_weights_of_a_run_that_trains_nothing_are_not_cleared() -> None:
-    loaded = "model.load_state_dict(torch.load('final_model.pt'))\n"
-    script = adapting("", loaded + PLAIN)
-    trained = result_of(judge(record(script), "TTT002"), "TTT002")
+@pytest.mark.parametrize("code", ["TTT002", "VAL004", "TIM003"])
+def test_weights_of_a_run_that_trains_nothing_are_not_cleared(code: str) -> None:
+    script = adapting("", "model.load_state_dict(torch.load('final_model.pt'))\n" + PLAIN)
+    trained = result_of(judge(record(script), code), code)
     assert trained.outcome is Outcome.PASS, trained.reason
     only_scores = script.replace("        loss.backward()\n", "").replace("        optimizer.step()\n", "")
     assert only_scores != script
-    answer = result_of(judge(record(only_scores), "TTT002"), "TTT002")
+    answer = result_of(judge(record(only_scores), code), code)
     assert answer.outcome is Outcome.NOT_AVAILABLE, answer.reason
 
 
