@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from textwrap import shorten
 
 from audits import adaptation, mixtures
 from verifier.engine.context import Context
@@ -117,7 +118,7 @@ def _finding(headline: HeadlineRun, other: Metric, rule: Rule, cause: Finding, o
     told = f"the claim quotes {name}" if headline.explained else f"the score that is taken for the claim is {name}"
     return Finding(
         outcome,
-        f"{told}, and {rule.code} says of its path: {cause.message[:160]}; the log also has "
+        f"{told}, and {rule.code} says of its path: {shorten(cause.message, 200, placeholder=' ...')}; the log also has "
         f"{other.label or 'another final score'}, which is formed without it",
         tuple(dict.fromkeys((quoted.source, *cause.locations[:4], other.source))),
         cause.confidence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from textwrap import shorten
 
 from audits import adaptation
 from audits.claims.stated import EPOCH, asserted, of_another, statements, traces
@@ -86,7 +87,7 @@ def order_in_code(context: Context, code: str, promises: Sequence[Statement]) ->
     outcome, told = _severity(context.submission, promises)
     return Finding(
         outcome,
-        f'"{promises[0].sentence[:80]}" is stated, and {rule.code} finds the opposite: {cause.message[:160]}{told}',
+        f'"{promises[0].sentence[:80]}" is stated, and {rule.code} finds the opposite: {shorten(cause.message, 200, placeholder=" ...")}{told}',
         tuple(dict.fromkeys((promises[0].source, *cause.locations[:4]))),
         cause.confidence if outcome is Outcome.FAIL else Confidence.MEDIUM,
         remediation="remove the statement, or score each chunk before the update that uses it",
